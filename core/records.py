@@ -1,0 +1,103 @@
+"""What travels between the stages: people found, hypotheses made, answers chosen.
+
+Frames: an image has x to the right and y down, in pixels of the upright picture. The camera frame is
+OpenCV's: x right, y down, z forward, metres. Angles are radians. Every array is numpy, so that a record
+crosses a process border or a Parquet file as it stands.
+"""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+IntrinsicsSource = Literal["given", "exif", "default"]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One decoded photo, upright (EXIF orientation applied), RGB."""
+
+    pixels: UInt8[np.ndarray, "height width 3"]
+    sha256: str
+    """Hex digest of the encoded bytes: the identity of the row."""
+    exif_focal_px: float | None = None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height) in pixels."""
+        return self.pixels.shape[1], self.pixels.shape[0]
+
+
+@dataclass(frozen=True)
+class Intrinsics:
+    """Pinhole camera of the full picture."""
+
+    focal_px: float
+    center_px: tuple[float, float]
+    source: IntrinsicsSource
+
+
+@dataclass(frozen=True)
+class Person:
+    """One detected person: where they are, and 2D evidence about their pose."""
+
+    box_px: Float[np.ndarray, "4"]
+    """x0, y0, x1, y1."""
+    score: float
+    """Detector's confidence in 0..1."""
+    keypoints_px: Float[np.ndarray, "keypoints 3"]
+    """x, y and confidence in 0..1, in the order of ``skeleton.KEYPOINTS``; confidence 0 is 'not seen'."""
+    keypoints_3d_m: Float[np.ndarray, "keypoints 3"] | None = None
+    """The detector's own 3D guess, hip-centred, camera axes; None where the detector has none."""
+    mask: UInt8[np.ndarray, "mask_height mask_width"] | None = None
+    """Silhouette, 0..255, over ``mask_box_px``."""
+    mask_box_px: Float[np.ndarray, "4"] | None = None
+    detector: str = ""
+
+
+@dataclass(frozen=True)
+class Hypotheses:
+    """M answers for one person. Index 0 is the zero-noise answer; the order is that of sampling."""
+
+    pose_aa: Float[np.ndarray, "hyps 24 3"]
+    """Axis-angle; joint 0 is the root's orientation in the camera frame."""
+    betas: Float[np.ndarray, "hyps 10"]
+    transl_cam_m: Float[np.ndarray, "hyps 3"]
+    """Added to every vertex and joint of the posed model."""
+    joints_cam_m: Float[np.ndarray, "hyps 24 3"]
+    keypoints_cam_m: Float[np.ndarray, "hyps keypoints 3"]
+    keypoints_px: Float[np.ndarray, "hyps keypoints 2"]
+    scores: Float[np.ndarray, "hyps"]
+    """HMR-Scorer's raw score; larger is better, comparable within one person only."""
+    expected_error_mm: Float[np.ndarray, "hyps"]
+    """HMR-Scorer's estimate of the MPJPE."""
+
+    def __len__(self) -> int:
+        return len(self.betas)
+
+
+@dataclass(frozen=True)
+class Recovery:
+    """The answer for one person: all hypotheses, and which one was chosen without any truth."""
+
+    person: Person
+    intrinsics: Intrinsics
+    crop_px: Float[np.ndarray, "3"]
+    """Centre x, centre y and side of the square the model looked at."""
+    hypotheses: Hypotheses
+    selected: int
+    joint_spread_mm: Float[np.ndarray, "24"]
+    """Standard deviation over the hypotheses of each root-relative joint: a first confidence."""
+    seed: int
+    models: dict[str, str] = field(default_factory=dict)
+    """Name -> digest of everything that touched the answer: body, detector, base, scorer."""
+
+
+@dataclass(frozen=True)
+class PreferencePair:
+    """A winner and a loser among one person's hypotheses, and by how much the score differs."""
+
+    winner: int
+    loser: int
+    margin: float

@@ -1,0 +1,201 @@
+"""Image -> people -> hypotheses -> ranked. Labelling, serving and ``predict`` all call this.
+
+A person is answered by one encoding of the condition, M hypotheses in one batch, a translation fitted to
+the keypoints in closed form, and a score for each. People are computed one after another on purpose: a
+matrix product's last bits depend on the batch it runs in, and the same request must give the same answer
+alone or among others.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from alignhmr.core.body.model import BodyModel
+from alignhmr.core.checkpoints import file_digest, load_checkpoint, resolve
+from alignhmr.core.diffusion.condition import MIN_CONFIDENCE, encode_condition, keypoint_square
+from alignhmr.core.diffusion.model import BaseModel, hypothesis_noise
+from alignhmr.core.diffusion.parameters import unpack
+from alignhmr.core.errors import AcceleratorError, InputError
+from alignhmr.core.geometry.cameras import fit_translation, intrinsics_for, lift_crop_camera, project
+from alignhmr.core.geometry.rotations import matrix_to_axis_angle, matrix_to_sixd
+from alignhmr.core.perception.detector import Detector, load_detector
+from alignhmr.core.records import Hypotheses, Intrinsics, Person, Picture, Recovery
+from alignhmr.core.scoring.scorer import Claim, Evidence, HMRScorer
+
+MAX_HYPOTHESES = 1000
+
+
+@dataclass(frozen=True)
+class RecoveryRequest:
+    """One person to be answered; everything the answer depends on, besides the models."""
+
+    person: Person
+    intrinsics: Intrinsics
+    seed: int
+    hypotheses: int = 20
+
+
+class Recoverer:
+    """Holds the models of one process. Not for use by two threads at once."""
+
+    def __init__(
+        self, base: BaseModel, scorer: HMRScorer, body: BodyModel, detector: Detector, *,
+        device: str = "cpu", steps: int = 4, digests: dict[str, str] | None = None,
+    ) -> None:  # fmt: skip
+        self.base, self.scorer, self.body = base.to(device), scorer.to(device), body.to(device)
+        self.detector, self.device, self.steps = detector, device, steps
+        self.models = {
+            "body": f"{body.name}:{body.digest[:16]}",
+            "detector": detector.name,
+            **(digests or {}),
+        }
+
+    @classmethod
+    def load(
+        cls, *, base: str | Path = "starter", scorer: str | Path = "starter", body: str | Path = "open",
+        detector: str | Detector = "blazepose", device: str = "auto",
+    ) -> "Recoverer":  # fmt: skip
+        """From names of shipped presets or paths; refuses models that don't belong together."""
+        device = resolve_device(device)
+        body_model = BodyModel.load(body)
+        base_path, scorer_path = resolve(base, "base"), resolve(scorer, "scorer")
+        base_model, _ = load_checkpoint(base_path, "base", body_digest=body_model.digest)
+        scorer_model, _ = load_checkpoint(scorer_path, "scorer", body_digest=body_model.digest)
+        assert isinstance(base_model, BaseModel) and isinstance(scorer_model, HMRScorer)
+        found = load_detector(detector, device) if isinstance(detector, str) else detector
+        digests = {
+            "detector": f"{found.name}:{found.digest[:16]}",
+            "base": f"{base_path.stem}:{file_digest(base_path)[:16]}",
+            "scorer": f"{scorer_path.stem}:{file_digest(scorer_path)[:16]}",
+        }
+        return cls(base_model, scorer_model, body_model, found, device=device, digests=digests)
+
+    def find(self, picture: Picture) -> list[Person]:
+        """People in the picture, largest first."""
+        return self.detector.find(picture)
+
+    def recover(
+        self, picture: Picture, people: list[Person], *, hypotheses: int = 20, seed: int = 0,
+        intrinsics: Intrinsics | None = None,
+    ) -> list[Recovery]:  # fmt: skip
+        """One answer per person, in their order. The same picture and seed give the same answers."""
+        width, height = picture.size
+        camera = intrinsics or intrinsics_for(width, height, exif_focal_px=picture.exif_focal_px)
+        return self.recover_batch(
+            [RecoveryRequest(p, camera, seed + i, hypotheses) for i, p in enumerate(people)]
+        )
+
+    def recover_batch(self, requests: list[RecoveryRequest]) -> list[Recovery]:
+        """One answer per request, each as if it were alone."""
+        return [self._recover_one(request) for request in requests]
+
+    def vertices(
+        self, recovery: Recovery, index: int | None = None, *, body: BodyModel | None = None
+    ) -> np.ndarray:
+        """Mesh of a hypothesis (the selected one by default), camera frame, metres, (vertices, 3).
+
+        ``body`` may be another resolution of the same body model.
+        """
+        from alignhmr.core.geometry.rotations import axis_angle_to_matrix
+
+        hyps = recovery.hypotheses
+        index = recovery.selected if index is None else index
+        rotations = axis_angle_to_matrix(torch.from_numpy(hyps.pose_aa[index]))
+        model = body or self.body
+        with torch.no_grad():
+            vertices = model.vertices(rotations[None], torch.from_numpy(hyps.betas[index])[None])[0]
+        return vertices.cpu().numpy() + hyps.transl_cam_m[index]
+
+    @torch.no_grad()
+    def _recover_one(self, request: RecoveryRequest) -> Recovery:
+        person, camera, hyps = request.person, request.intrinsics, request.hypotheses
+        if not 1 <= hyps <= MAX_HYPOTHESES:
+            raise InputError(f"hypotheses is {hyps}; give a number from 1 to {MAX_HYPOTHESES}")
+        keypoints = self._tensor(person.keypoints_px)
+        if not torch.isfinite(keypoints).all():
+            raise InputError(
+                "the keypoints hold non-finite numbers; set an unseen keypoint's confidence to 0"
+            )
+        if (keypoints[:, 2] >= MIN_CONFIDENCE).sum() < 3:
+            raise InputError(
+                "fewer than 3 keypoints were seen (confidence 0.05 or more): too little to recover a body"
+            )
+        focal = self._tensor(camera.focal_px).expand(1)
+        center = self._tensor(camera.center_px)[None]
+        crop = keypoint_square(keypoints[None])
+        condition = encode_condition(keypoints[None], crop, focal, center)
+        noise = hypothesis_noise(hyps, torch.Generator().manual_seed(request.seed % 2**63)).to(self.device)
+        parameters = unpack(self.base.sample(condition, noise[None], self.steps))
+        points = self.body.kinematics(parameters.rotations, parameters.betas)
+
+        # A trailing axis of hypotheses: every camera quantity is repeated over it.
+        crops, focals, centers = crop.expand(hyps, -1), focal.expand(hyps), center.expand(hyps, -1)
+        prior = lift_crop_camera(parameters.camera[0], crops, focals, centers) - points.joints[0, :, 0]
+        observed, weights = keypoints[:, :2].expand(hyps, -1, -1), keypoints[:, 2].expand(hyps, -1)
+        transl = fit_translation(points.keypoints[0], observed, weights, focals, centers, prior)
+        keypoints_cam = points.keypoints[0] + transl[:, None]
+        pixels = project(keypoints_cam, focals, centers)
+        scores, expected_mm = self._score(person, condition, crop, parameters, points.keypoints, pixels[None])
+        joints_cam = points.joints[0] + transl[:, None]
+        relative = joints_cam - joints_cam[:, :1]
+        spread = (
+            relative.std(0, correction=0).square().sum(-1).sqrt() * 1000
+            if hyps > 1
+            else relative[0, :, 0] * 0
+        )
+        return Recovery(
+            person=person,
+            intrinsics=camera,
+            crop_px=_array(crop[0]),
+            hypotheses=Hypotheses(
+                pose_aa=_array(matrix_to_axis_angle(parameters.rotations[0])),
+                betas=_array(parameters.betas[0]),
+                transl_cam_m=_array(transl),
+                joints_cam_m=_array(joints_cam),
+                keypoints_cam_m=_array(keypoints_cam),
+                keypoints_px=_array(pixels),
+                scores=_array(scores),
+                expected_error_mm=_array(expected_mm),
+            ),
+            selected=int(scores.argmax()),
+            joint_spread_mm=_array(spread),
+            seed=request.seed,
+            models=self.models,
+        )
+
+    def _score(self, person, condition, crop, parameters, keypoints_m, pixels) -> tuple[Tensor, Tensor]:
+        has_3d = person.keypoints_3d_m is not None
+        detector_3d = person.keypoints_3d_m if has_3d else np.zeros((keypoints_m.shape[-2], 3))
+        evidence = Evidence(
+            condition,
+            crop,
+            self._tensor(detector_3d)[None],
+            torch.full((1,), float(has_3d), device=self.device),
+        )
+        sixd = matrix_to_sixd(parameters.rotations).flatten(-2)
+        scores, expected = self.scorer(evidence, Claim(sixd, parameters.betas, keypoints_m, pixels))
+        return scores[0], expected[0]
+
+    def _tensor(self, value) -> Tensor:
+        return torch.as_tensor(np.asarray(value), dtype=torch.float32, device=self.device)
+
+
+def resolve_device(name: str) -> str:
+    """``auto`` to what there is; a GPU that was asked for and isn't there is an error."""
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise AcceleratorError(
+            f"device {name!r} was asked for, but torch sees no CUDA GPU here; use --device cpu or auto"
+        )
+    if name != "cpu" and not name.startswith("cuda"):
+        raise InputError(f"unknown device {name!r}; use auto, cpu, cuda or cuda:N")
+    return name
+
+
+def _array(tensor: Float[Tensor, "..."]) -> np.ndarray:
+    return tensor.detach().cpu().numpy().astype(np.float32)

@@ -1,0 +1,1 @@
+"""Put on PYTHONPATH of worker processes, so that the processes they start run ``sitecustomize`` too."""

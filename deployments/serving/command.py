@@ -1,0 +1,317 @@
+"""``alignhmr serve``: check the port, start Ray, deploy, wait until ready, say how to call, stop cleanly."""
+
+import contextlib
+import errno
+import logging
+import os
+import shlex
+import signal
+import socket
+import threading
+import time
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from alignhmr.core.errors import AcceleratorError, InputError, PortError, ServiceError, SetupError
+
+if TYPE_CHECKING:
+    from alignhmr.core.recovery import Recoverer
+    from alignhmr.deployments.serving.build import ServeSettings
+
+log = logging.getLogger(__name__)
+
+APPLICATION = "alignhmr"
+READY_TIMEOUT_S = 120.0
+STOP_TIMEOUT_S = 25.0
+"""A little more than a replica's own time to finish its requests."""
+
+
+@dataclass(frozen=True)
+class Service:
+    """A running service: where it is, and how to end it."""
+
+    url: str
+    owns_ray: bool
+    """Whether Ray was started for this service, and ends with it."""
+
+    def replicas(self) -> int:
+        """Model replicas that answer now."""
+        from alignhmr.deployments.serving.readiness import running_replicas
+
+        return running_replicas(APPLICATION)
+
+    def stop(self) -> None:
+        """Ends the service, its requests in progress answered, and the Ray that was started for it."""
+        from ray import serve
+
+        from alignhmr.deployments import runtime
+
+        # Bounded: a signal to the whole process group ends Ray's processes, too, and then nobody answers.
+        drained = _finishes(partial(serve.delete, APPLICATION), STOP_TIMEOUT_S)
+        if not self.owns_ray:
+            _finishes(serve.shutdown, STOP_TIMEOUT_S)
+        runtime.shutdown()
+        if not drained:
+            log.warning("the service did not finish its requests within %g s and was ended", STOP_TIMEOUT_S)
+
+
+def run(
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    base: str | Path = "starter",
+    scorer: str | Path = "starter",
+    detector: str = "blazepose",
+    device: str = "auto",
+    replicas: int | None = None,
+    block: bool = True,
+) -> Service:
+    """Serves until Ctrl-C or SIGTERM. ``replicas`` None: the load decides, up to half the cluster's cores."""
+    with _sigterm_is_ctrl_c():
+        service = None
+        try:
+            print(f"starting the service on {host}:{port} ...", flush=True)
+            service = start(host, port, base, scorer, detector, device, replicas)
+            print(f"ready at {service.url} (API: {service.url}/openapi.json); Ctrl-C stops it")
+            photo = (
+                f"curl -F file=@photo.jpg -F outputs=json,overlay {shlex.quote(service.url + '/v1/recover')}"
+            )
+            print(f"try:  {photo}", flush=True)
+            if block:
+                _watch(service)
+        except KeyboardInterrupt:
+            print("\nstopping: requests in progress are finished first", flush=True)
+        finally:
+            if block and service is not None:
+                signal.signal(signal.SIGINT, signal.SIG_IGN)
+                service.stop()
+                print("stopped", flush=True)
+        if service is None:
+            raise ServiceError("interrupted before the service was ready", code="interrupted")
+        return service
+
+
+def start(
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    base: str | Path = "starter",
+    scorer: str | Path = "starter",
+    detector: str = "blazepose",
+    device: str = "auto",
+    replicas: int | None = None,
+    *,
+    load: "Callable[[], Recoverer] | None" = None,
+    settings: "ServeSettings | None" = None,
+) -> Service:
+    """The service, ready to answer. Port 0 is a free one; ``load`` and ``settings`` go before the rest."""
+    port = check_port(host, port)
+    if replicas is not None and replicas < 1:
+        raise InputError(
+            f"replicas is {replicas}; give a number from 1, or leave it out to let the load decide"
+        )
+
+    import ray
+    from ray import serve
+
+    from alignhmr.deployments import runtime
+    from alignhmr.deployments.serving.build import ServeSettings, assemble, load_recoverer
+
+    given = settings or ServeSettings(
+        base=_absolute(base), scorer=_absolute(scorer), detector=detector, device=device
+    )
+    # Loaded here once and dropped: what is wrong is said now, not by a replica that Serve keeps restarting.
+    (load or partial(load_recoverer, given.model_copy(update={"device": "cpu"})))()
+
+    owns_ray = not ray.is_initialized() and "RAY_ADDRESS" not in os.environ
+    with _own_sigterm():
+        runtime.start_ray()
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)
+    try:
+        _refuse_second_serve()
+        deployed = settings or _scaled(given, replicas, owns_ray)
+        application = assemble(load or partial(load_recoverer, deployed), deployed)
+        service = Service(f"http://{_reachable(host)}:{port}", owns_ray)
+        try:
+            serve.start(http_options={"host": host, "port": port})
+            serve.run(application, name=APPLICATION, route_prefix="/")
+            _wait_until_ready(service.url)
+        except RuntimeError as error:
+            reason = _failure() or str(error)
+            service.stop()
+            raise SetupError(
+                f"the service did not start: {reason}; Ray's session folder has the logs"
+            ) from error
+    except BaseException:
+        if owns_ray:
+            runtime.shutdown()
+        raise
+    log.info("serving at %s", service.url)
+    return service
+
+
+def _failure() -> str | None:
+    """Why a deployment of the application does not run, in a line."""
+    from ray import serve
+
+    status = serve.status().applications.get(APPLICATION)
+    for name, deployment in (status.deployments if status else {}).items():
+        # Serve's message ends with the replica's traceback, whose last line is the reason.
+        lines = [line.strip() for line in deployment.message.splitlines() if line.strip()]
+        if deployment.status not in ("HEALTHY", "UPDATING") and lines:
+            return f"{name}: {lines[-1]}"
+    return None
+
+
+def _absolute(model: str | Path) -> str:
+    """A preset's name as it is, a file's path from the root: replicas have a working directory of their own."""
+    is_path = "/" in str(model) or str(model).endswith(".safetensors")
+    return str(Path(model).absolute()) if is_path else str(model)
+
+
+def _refuse_second_serve() -> None:
+    import ray
+
+    with contextlib.suppress(ValueError):  # nobody of that name: as it should be
+        ray.get_actor("SERVE_CONTROLLER_ACTOR", namespace="serve")
+        raise SetupError(
+            "Ray Serve already runs on this Ray cluster, with an address of its own; stop it, or deploy into"
+            " it with `serve deploy`",
+            code="serve_running",
+        )
+
+
+def _scaled(settings: "ServeSettings", replicas: int | None, owns_ray: bool) -> "ServeSettings":
+    """The settings with devices and numbers of replicas that suit the cluster."""
+    import ray
+
+    offered = ray.cluster_resources()
+    gpus = _gpus_per_replica(settings.device)
+    if gpus:
+        most = int(offered.get("GPU", 1))
+    else:
+        # One for every two cores; a Ray started here has more slots than cores.
+        most = int((os.cpu_count() or 1) if owns_ray else offered.get("CPU", 1)) // 2
+    return settings.model_copy(
+        update={
+            "device": "cuda" if gpus else "cpu",
+            "gpus_per_replica": gpus,
+            "min_replicas": replicas or 1,
+            "max_replicas": replicas or max(1, most),
+        }
+    )
+
+
+def _finishes(action: Callable[[], object], seconds: float) -> bool:
+    """Whether the action returned in time; it goes on in its thread if not."""
+    thread = threading.Thread(target=action, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    return not thread.is_alive()
+
+
+def check_port(host: str, port: int) -> int:
+    """The port, or a free one for 0. Raises PortError where it can't be listened on."""
+    if not 0 <= port <= 65535:
+        raise PortError(
+            f"port {port} is out of range; give --port 1 to 65535, or 0 for a free one", code="bad_port"
+        )
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    except socket.gaierror as error:
+        message = (
+            f"host {host!r} can't be resolved ({error.strerror}); give --host 127.0.0.1, or 0.0.0.0 for all"
+        )
+        raise PortError(message, code="bad_host") from None
+    with socket.socket(family, kind, protocol) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(address)
+        except OSError as error:
+            raise _port_error(host, port, error) from None
+        return probe.getsockname()[1]
+
+
+def _port_error(host: str, port: int, error: OSError) -> PortError:
+    if error.errno == errno.EADDRINUSE:
+        return PortError(
+            f"port {port} on {host} is in use; stop what listens there, or give another --port (0: any free)"
+        )
+    if error.errno == errno.EACCES:
+        message = f"port {port} needs privileges this user lacks; give a --port from 1024 up"
+        return PortError(message, code="port_forbidden")
+    message = (
+        f"{host}:{port} can't be listened on ({error.strerror}); give --host 127.0.0.1, or 0.0.0.0 for all"
+    )
+    return PortError(message, code="bad_host")
+
+
+def _gpus_per_replica(device: str) -> int:
+    import ray
+
+    from alignhmr.deployments import runtime
+
+    if device == "cpu" or (device == "auto" and "GPU" not in ray.cluster_resources()):
+        return 0
+    # The cluster decides. Where it is this machine, torch must agree, or says why it doesn't.
+    if "GPU" in ray.cluster_resources():
+        return 1
+    runtime.resolve_device(device)
+    raise AcceleratorError(
+        f"device {device!r} asks for a GPU, but the Ray cluster offers none; use --device cpu"
+    )
+
+
+def _reachable(host: str) -> str:
+    """An address that a client on this machine can use."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)
+    return f"[{host}]" if ":" in host else host
+
+
+def _wait_until_ready(url: str) -> None:
+    give_up, seen = time.monotonic() + READY_TIMEOUT_S, ""
+    while time.monotonic() < give_up:
+        try:
+            urllib.request.urlopen(f"{url}/readyz", timeout=5).close()
+            return
+        except OSError as error:  # not listening yet, or not 200
+            seen = str(error)
+        time.sleep(0.1)
+    raise RuntimeError(f"{url}/readyz did not answer 200 within {READY_TIMEOUT_S:g} s ({seen})")
+
+
+def _watch(service: Service) -> None:
+    """Says when model replicas come and go, until interrupted."""
+    known = service.replicas()
+    while True:
+        time.sleep(2)
+        running = service.replicas()
+        if running != known:
+            note = "; another one is being started" if running == 0 else ""
+            print(f"model replicas running: {running}{note}", flush=True)
+        known = running
+
+
+@contextlib.contextmanager
+def _own_sigterm():
+    """Gives SIGTERM back to who had it: Ray takes it over when it starts, and then aborts on it."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    if callable(before) and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextlib.contextmanager
+def _sigterm_is_ctrl_c():
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

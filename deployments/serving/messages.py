@@ -1,0 +1,54 @@
+"""What passes between the ingress and a model replica. Imports no torch: an ingress starts and stays small."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from alignhmr.core.records import Intrinsics, Recovery
+from alignhmr.deployments.serving.schemas import Options
+
+
+@dataclass(frozen=True)
+class Look:
+    """What one picture is to be looked at for. Mirrors the request's options that matter to the models."""
+
+    hypotheses: int
+    seed: int
+    boxes: list[list[float]] | None
+    focal_px: float | None
+    vertices: bool
+
+    @classmethod
+    def of(cls, options: Options, *, vertices: bool) -> "Look":
+        return cls(options.hypotheses, options.seed, options.boxes, options.focal_px, vertices)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Everyone in one picture."""
+
+    size: tuple[int, int]
+    sha256: str
+    intrinsics: Intrinsics
+    recoveries: list[Recovery]
+    joints_px: list[Float[np.ndarray, "24 2"]]
+    """The selected joints in the picture, one array per recovery."""
+    left_out: list[str]
+    """For each person who was seen too little of: why."""
+    body_model: str
+    models: dict[str, str]
+    vertices_cam_m: list[Float[np.ndarray, "verts 3"]] | None
+    """The selected meshes, one per recovery; None unless asked for."""
+    faces: Int[np.ndarray, "faces 3"] | None
+    timings_ms: dict[str, float]
+    """decode, find, recover."""
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a replica runs."""
+
+    body_model: str
+    models: dict[str, str]
+    faces: int

@@ -1,0 +1,51 @@
+"""The request of POST /v1/recover for OpenAPI: it is parsed by hand, so that limits hold while it is read."""
+
+from typing import Any
+
+from alignhmr.deployments.serving.schemas import ErrorAnswer, Options, RecoverRequest
+
+_ERRORS: dict[int, str] = {
+    400: "The body can't be parsed, or holds no picture.",
+    413: "The body, a picture or its pixel count is too large.",
+    415: "The body is neither multipart/form-data nor application/json, or a file is no image.",
+    422: "A picture can't be read, or an option is unknown or out of range.",
+    500: "The service failed; its log has the request id.",
+    503: "Overloaded or not ready; the Retry-After header says when to try again.",
+}
+
+RESPONSES: dict[int | str, dict[str, Any]] = {
+    status: {"model": ErrorAnswer, "description": description} for status, description in _ERRORS.items()
+}
+
+
+def _form_schema() -> dict[str, Any]:
+    schema = Options.model_json_schema()
+    file = {
+        "type": "string",
+        "format": "binary",
+        "description": "An encoded picture; any field name, any number.",
+    }
+    # A form carries text: boxes travel as JSON text.
+    boxes = {"type": "string", "description": schema["properties"]["boxes"]["description"]}
+    return {
+        **schema,
+        "properties": {"file": file, **schema["properties"], "boxes": boxes},
+        "required": ["file"],
+    }
+
+
+REQUEST: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {"schema": _form_schema()},
+            "application/json": {"schema": RecoverRequest.model_json_schema()},
+        },
+    }
+}
+
+DRAWINGS: dict[str, Any] = {
+    "image/png": {"schema": {"type": "string", "format": "binary"}},
+    "model/gltf-binary": {"schema": {"type": "string", "format": "binary"}},
+}
+"""Bodies other than JSON that a 200 can have, when Accept names nothing else."""

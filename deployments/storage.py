@@ -1,0 +1,75 @@
+"""Where bytes live: from a path, ``file://`` or ``s3://`` to a pyarrow filesystem and a path in it.
+
+S3 credentials in the environment are taken here and travel with the filesystem to every worker; profiles and
+machine roles are looked up by each node itself. ``AWS_ENDPOINT_URL_S3`` or ``AWS_ENDPOINT_URL`` names any
+S3-compatible server.
+"""
+
+import os
+from pathlib import Path
+from urllib.parse import quote, unquote_to_bytes, urlsplit
+
+from pyarrow import fs as arrow_fs
+
+from alignhmr.core.errors import InputError
+
+
+def open_location(location: str | Path) -> tuple[arrow_fs.FileSystem, str]:
+    """The filesystem and the path in it. Local paths come back absolute."""
+    text = os.fspath(location)
+    if text.startswith("s3://"):
+        bucket_and_key = text.removeprefix("s3://").strip("/")
+        if not bucket_and_key:
+            raise InputError(f"{text!r} names no bucket; write s3://BUCKET/PREFIX")
+        return s3_filesystem(), bucket_and_key
+    if "://" in text and not text.startswith("file://"):
+        raise InputError(
+            f"{text!r}: only local paths, file:// and s3:// are read; copy the files there first"
+        )
+    return arrow_fs.LocalFileSystem(), os.path.abspath(local_path(text))
+
+
+def s3_filesystem() -> arrow_fs.S3FileSystem:
+    """S3 as the environment describes it; anonymous where no credentials are found, for public buckets."""
+    options: dict = {}
+    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    if endpoint:
+        parts = urlsplit(endpoint)
+        if parts.scheme not in ("http", "https") or not parts.netloc:
+            raise InputError(f"AWS_ENDPOINT_URL is {endpoint!r}; write it as http(s)://HOST:PORT")
+        options |= {"scheme": parts.scheme, "endpoint_override": parts.netloc}
+    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+    if region or endpoint:
+        options["region"] = region or "us-east-1"
+    if os.environ.get("AWS_ACCESS_KEY_ID"):
+        options |= {
+            "access_key": os.environ["AWS_ACCESS_KEY_ID"],
+            "secret_key": os.environ.get("AWS_SECRET_ACCESS_KEY", ""),
+            "session_token": os.environ.get("AWS_SESSION_TOKEN") or None,
+        }
+    elif not _has_credentials():
+        options["anonymous"] = True
+    return arrow_fs.S3FileSystem(**options)
+
+
+def _has_credentials() -> bool:
+    import boto3
+
+    return boto3.Session().get_credentials() is not None
+
+
+def local_uri(path: str | Path) -> str:
+    """A local path as text that Arrow can hold: itself, or a ``file://`` URI if it isn't UTF-8."""
+    text = os.path.abspath(path)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return "file://" + quote(os.fsencode(text))
+    return text
+
+
+def local_path(uri: str) -> str:
+    """Inverse of ``local_uri``."""
+    if not uri.startswith("file://"):
+        return uri
+    return os.fsdecode(unquote_to_bytes(uri.removeprefix("file://")))

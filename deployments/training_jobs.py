@@ -1,0 +1,213 @@
+"""What `alignhmr train base|scorer|dpo` does: read the preset, run, show progress, end with a table."""
+
+import json
+import logging
+import math
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from alignhmr.core.errors import AcceleratorError, InputError
+from alignhmr.deployments.runtime import resolve_device
+from alignhmr.deployments.training_config import load_training_config
+
+if TYPE_CHECKING:
+    from alignhmr.training.data import Labels
+    from alignhmr.training.judgement import Judgement
+    from alignhmr.training.run import PreferencePlan, PreferenceRun
+
+log = logging.getLogger(__name__)
+
+KINDS = ("base", "scorer")
+MAX_PASSES = 20
+"""Over the pairs, at most, in an alignment."""
+
+
+def run_train(
+    kind: str, preset: str, out: str | Path, *, minutes: float | None = None, seed: int = 0, workers: int = 1,
+    resume: bool = False, device: str = "auto", base: str | Path = "starter",
+    config: str | Path | None = None, console: Console | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """Trains a base model or a scorer on made people; the weights are ``out/KIND-PRESET.safetensors``.
+
+    ``base`` is the base model whose hypotheses a scorer learns to rank: a shipped preset or a file.
+    """
+    if kind not in KINDS:
+        raise InputError(f"there is no model {kind!r} to train; choose one of {', '.join(KINDS)}")
+    if minutes is not None and minutes <= 0:
+        raise InputError(f"minutes is {minutes}; give a positive number")
+    if workers != 1:
+        raise InputError(f"{kind} trains in one process, {workers} workers were asked for; give --workers 1")
+    if resolve_device(device) != "cpu" and device != "auto":
+        raise AcceleratorError(
+            f"device {device!r} was asked for, but the {kind} model of the preset {preset!r} trains on the"
+            " CPU; use --device cpu"
+        )
+    from alignhmr.training.fit import fit_base, fit_scorer
+
+    console = console or Console(stderr=True)
+    settings = load_training_config(preset, config)
+    with _progress(console) as progress:
+        task = progress.add_task(f"train {kind}", total=None, said="")
+
+        def started(done: int, total: int) -> None:
+            progress.update(task, completed=done, total=total)
+
+        def report(step: int, values: dict[str, float]) -> None:
+            progress.update(task, completed=step, said=f"loss {values['loss']:.3f}")
+
+        options: dict[str, Any] = {
+            "name": f"{kind}-{preset}", "seed": seed, "minutes": minutes, "resume": resume,
+            "report": report, "started": started,
+        }  # fmt: skip
+        if kind == "base":
+            fit = fit_base(settings.base.recipe(), Path(out), **options)
+        else:
+            fit = fit_scorer(settings.scorer.recipe(), Path(out), base=base, **options)
+    table = Table(title=f"{kind}-{preset}: {fit.steps:,} steps, {fit.minutes:.1f} minutes")
+    table.add_column("on people never trained on")
+    table.add_column("", justify="right")
+    for name, value in fit.metrics.items():
+        table.add_row(name, f"{value:.4g}")
+    console.print(table)
+    console.print(f"{fit.checkpoint}\n{fit.card}")
+    return {
+        "checkpoint": str(fit.checkpoint),
+        "sha256": fit.digest,
+        "steps": fit.steps,
+        "metrics": fit.metrics,
+    }
+
+
+def run_dpo(
+    data: str | Path, out: str | Path, *, base: str | Path = "starter", scorer: str | Path = "starter",
+    workers: int = 2, steps: int = 100, beta: float = 1000.0, anchor: float = 0.1,
+    learning_rate: float = 2e-5, batch_size: int = 128, seed: int = 0, device: str = "auto",
+    body: str | Path = "open", judged_people: int = 400, hypotheses: int = 20, console: Console | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """Aligns the base to the pairs in label rows; writes ``base-dpo.safetensors`` and ``metrics.json``.
+
+    Killed and started again with the same arguments, it goes on from its last checkpoint.
+    """
+    for name, value in (("steps", steps), ("beta", beta), ("learning rate", learning_rate)):
+        if not value > 0:
+            raise InputError(f"{name} is {value}; give a positive number")
+    device = resolve_device(device)
+    from alignhmr.core.body.model import BodyModel
+    from alignhmr.core.checkpoints import file_digest, load_checkpoint, resolve
+    from alignhmr.deployments.runtime import start_ray
+    from alignhmr.deployments.storage import open_location
+    from alignhmr.training.data import read_labels, split
+    from alignhmr.training.fit import held_out_people
+    from alignhmr.training.judgement import judge
+    from alignhmr.training.preference import PreferenceConfig
+    from alignhmr.training.run import PreferencePlan, run_name, run_preference
+
+    console, out = console or Console(stderr=True), Path(out)
+    body_model = BodyModel.load(body)
+    base_path = resolve(base, "base").absolute()
+    before, base_info = load_checkpoint(base_path, "base", body_digest=body_model.digest)
+    judge_model, _ = load_checkpoint(resolve(scorer, "scorer"), "scorer", body_digest=body_model.digest)
+    filesystem, folder = open_location(data)
+    # Read once here, so that wrong rows are refused before a worker is started.
+    labels = read_labels(folder, body_model, file_digest(base_path), filesystem=filesystem)
+    training, held_out = split(labels)
+    # More passes learn the few pairs by heart: on 50 made people the gain stood still from 20 on.
+    enough = math.ceil(MAX_PASSES * len(training.pairs) / batch_size)
+    plan = PreferencePlan(
+        data=folder, base=str(base_path), steps=min(steps, enough), batch_size=batch_size, learning_rate=learning_rate,
+        objective=PreferenceConfig(beta=beta, anchor=anchor), body=str(body), seed=seed,
+    )  # fmt: skip
+    console.print(
+        f"{len(training.pairs)} pairs of {len(training.people)} people to learn from,"
+        f" {len(held_out.people)} people held out to judge by"
+    )
+    if plan.steps < steps:
+        console.print(
+            f"{plan.steps} steps instead of {steps}: that many pairs are learnt in {MAX_PASSES} passes"
+        )
+    start_ray()
+    out.mkdir(parents=True, exist_ok=True)
+    with _progress(console) as progress:
+        task = progress.add_task("align", total=plan.steps, said="starting workers")
+
+        def watch(row: dict[str, float]) -> None:
+            said = (
+                f"loss {row['dpo']:.3f}  accuracy {100 * row['accuracy']:.0f} %  margin {row['margin']:+.3f}"
+                f"  drift {row['drift_mm']:.1f} mm"
+            )
+            progress.update(task, completed=row["step"], said=said)
+
+        run = run_preference(
+            plan, out, workers=workers, device=device, filesystem=filesystem, watch=watch, name=run_name(plan)
+        )
+        progress.update(task, completed=plan.steps, description="aligned")
+    for sentence in run.alarms:
+        console.print(f"[yellow]alarm:[/] {sentence}")
+    made = held_out_people(body_model, judged_people)
+    judgement = judge(
+        before, run.policy, judge_model, body_model, made, held_out.people, hypotheses=hypotheses, seed=seed  # type: ignore[arg-type]
+    )  # fmt: skip
+    result = _write_aligned(out, plan, run, judgement, labels, base_info, workers)
+    console.print(_judgement_table(judgement))
+    console.print(str(judgement.verdict))
+    console.print(f"{result['checkpoint']}\n{out / 'metrics.json'}")
+    return result
+
+
+def _write_aligned(
+    out: Path, plan: "PreferencePlan", run: "PreferenceRun", judgement: "Judgement", labels: "Labels",
+    base_info: Any, workers: int,
+) -> dict[str, Any]:  # fmt: skip
+    """The checkpoint with its recipe, lineage and metrics in the header, and the same in metrics.json."""
+    from alignhmr.core.checkpoints import CheckpointInfo, file_digest, save_checkpoint
+
+    parent = Path(plan.base)
+    recipe = {
+        "objective": "diffusion-dpo", "plan": asdict(plan), "parent": f"{parent.stem}:{file_digest(parent)}",
+        "labels": labels.counts, "workers": workers,
+    }  # fmt: skip
+    metrics = judgement.to_dict()
+    info = CheckpointInfo(
+        "base", base_info.config, base_info.body_model, base_info.body_digest, recipe, metrics
+    )
+    path = out / "base-dpo.safetensors"
+    digest = save_checkpoint(path, run.policy, info)
+    result = {
+        "checkpoint": str(path), "sha256": digest, **metrics, "recipe": recipe, "history": run.history,
+        "alarms": run.alarms,
+    }  # fmt: skip
+    partial = out / "metrics.partial"
+    partial.write_text(json.dumps(result, indent=1))
+    partial.replace(out / "metrics.json")
+    log.info("aligned %s: %s", path, judgement.verdict)
+    return result
+
+
+def _judgement_table(judgement: "Judgement") -> Table:
+    table = Table(title="before and after, on people that were not trained on")
+    for name in ("", "before", "after", "change", "± 95 %"):
+        table.add_column(name, justify="left" if not name else "right")
+    titles = (
+        (f"{judgement.people['made']} made people, with a truth", judgement.made_people),
+        (f"{judgement.people['photos']} people in held-out photos, without one", judgement.photos),
+    )
+    for title, changes in titles:
+        table.add_section()
+        table.add_row(f"[bold]{title}")
+        for name, change in changes.items():
+            numbers = (change.before, change.after, change.difference, change.ci95)
+            before, after, difference, ci = (f"{x:.2f}" for x in numbers)
+            table.add_row(name, before, after, difference if difference[0] == "-" else f"+{difference}", ci)
+    return table
+
+
+def _progress(console: Console) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
+        TextColumn("{task.fields[said]}"), console=console,
+    )  # fmt: skip

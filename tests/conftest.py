@@ -1,0 +1,40 @@
+"""Fixtures for every test: the one Ray of the session, quiet threads, and jaxtyping's shapes checked at run time."""
+
+import os
+import sys
+from collections.abc import Iterator
+from types import ModuleType
+
+import pytest
+from beartype import BeartypeConf, beartype
+from jaxtyping import install_import_hook
+
+# One thread each: results don't hang on the number of cores, and tests side by side don't fight for them.
+# Set before anything imports torch or numba; Ray's workers inherit it.
+for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"):
+    os.environ.setdefault(variable, "1")
+
+# Shapes in signatures are checked here and nowhere else: in production they cost time, here they are a test.
+# Only where signatures are of arrays: the hook can't wrap numba's functions and Ray's actors.
+SHAPED = ("body.model", "diffusion", "geometry", "language", "metrics", "scoring", "synthetic.poses")
+sys.modules["shape_checker"] = checker = ModuleType("shape_checker")
+checker.check = beartype(conf=BeartypeConf(is_pep484_tower=True))  # type: ignore[attr-defined]
+install_import_hook([f"alignhmr.core.{name}" for name in SHAPED], "shape_checker.check")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What uses the Ray of the session is a Ray test, marked or not."""
+    for item in items:
+        if "ray_session" in getattr(item, "fixturenames", ()):
+            item.add_marker("ray")
+
+
+@pytest.fixture(scope="session")
+def ray_session() -> Iterator[None]:
+    """The session's only Ray, as the program starts it. Two on one host would confuse each other's clean-up."""
+    from alignhmr.deployments import runtime
+
+    os.environ.pop("RAY_ADDRESS", None)  # a cluster of the developer's own is not the place for tests
+    runtime.start_ray(num_cpus=6)
+    yield
+    runtime.shutdown()

@@ -1,0 +1,83 @@
+"""Checkpoints: round trips, and refusals that name the reason."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from alignhmr.core.checkpoints import (
+    CheckpointInfo,
+    file_digest,
+    load_checkpoint,
+    read_info,
+    resolve,
+    save_checkpoint,
+)
+from alignhmr.core.diffusion.model import BaseModel, BaseModelConfig
+from alignhmr.core.errors import CompatibilityError, InputError
+
+CONFIG = BaseModelConfig(width=16, encoder_blocks=1, denoiser_width=16, denoiser_blocks=1)
+INFO = CheckpointInfo("base", asdict(CONFIG), "open-body-v1", "a" * 64, recipe={"seed": 3})
+
+
+def saved(tmp_path: Path, info: CheckpointInfo = INFO, **options: bool) -> tuple[Path, BaseModel]:
+    torch.manual_seed(0)
+    model = BaseModel(CONFIG)
+    save_checkpoint(tmp_path / "model.safetensors", model, info, **options)
+    return tmp_path / "model.safetensors", model
+
+
+def test_round_trip_is_exact_and_keeps_the_header(tmp_path: Path) -> None:
+    path, model = saved(tmp_path)
+    loaded, info = load_checkpoint(path, "base", body_digest="a" * 64)
+    assert info == INFO and not list(tmp_path.glob("*.partial"))
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), loaded.parameters(), strict=True))
+
+
+def test_half_precision_halves_the_file(tmp_path: Path) -> None:
+    full = saved(tmp_path)[0].stat().st_size
+    assert saved(tmp_path, half=True)[0].stat().st_size < 0.7 * full
+
+
+def test_refusals(tmp_path: Path) -> None:
+    path, _ = saved(tmp_path)
+    with pytest.raises(CompatibilityError, match="'base' model; a 'scorer' model is wanted"):
+        load_checkpoint(path, "scorer")
+    with pytest.raises(CompatibilityError, match="body"):
+        load_checkpoint(path, "base", body_digest="b" * 64)
+    with pytest.raises(InputError, match="no checkpoint at"):
+        read_info(tmp_path / "missing.safetensors")
+    old, _ = saved(tmp_path, CheckpointInfo(**{**asdict(INFO), "format_version": 0}))
+    with pytest.raises(CompatibilityError, match="format 0"):
+        read_info(old)
+
+
+def test_a_cut_file_and_a_foreign_file_are_refused(tmp_path: Path) -> None:
+    path, _ = saved(tmp_path)
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(InputError, match="not a readable safetensors"):
+        load_checkpoint(path, "base")
+    save_file({"x": torch.zeros(3)}, tmp_path / "foreign.safetensors")
+    with pytest.raises(CompatibilityError, match="no alignhmr header"):
+        read_info(tmp_path / "foreign.safetensors")
+
+
+def test_non_finite_weights_are_refused(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = BaseModel(CONFIG)
+    next(model.regressor.parameters()).data[0] = float("nan")
+    save_checkpoint(tmp_path / "nan.safetensors", model, INFO)
+    with pytest.raises(InputError, match="non-finite"):
+        load_checkpoint(tmp_path / "nan.safetensors", "base")
+
+
+def test_unknown_presets_name_the_shipped_ones() -> None:
+    with pytest.raises(InputError, match="no base checkpoint called 'huge'"):
+        resolve("huge", "base")
+
+
+def test_digest_is_sha256(tmp_path: Path) -> None:
+    (tmp_path / "abc").write_bytes(b"abc")
+    assert file_digest(tmp_path / "abc").startswith("ba7816bf8f01cfea")

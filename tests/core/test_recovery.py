@@ -1,0 +1,142 @@
+"""Recovery: the same request, the same answer in any company; answers that agree with themselves; refusals."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from alignhmr.core.body.model import BodyModel
+from alignhmr.core.checkpoints import load_checkpoint, resolve
+from alignhmr.core.errors import AcceleratorError, InputError
+from alignhmr.core.geometry.rotations import axis_angle_to_matrix
+from alignhmr.core.perception.assets import fetch
+from alignhmr.core.records import Intrinsics, Person, Picture
+from alignhmr.core.recovery import Recoverer, RecoveryRequest, resolve_device
+from alignhmr.core.synthetic.motion import load_clips, split_clips
+from alignhmr.core.synthetic.observations import ObservationSampler
+from alignhmr.core.synthetic.poses import PoseMix, PoseSampler
+
+
+class NobodyDetector:
+    name, digest = "nobody", "0" * 64
+
+    def find(self, picture: Picture) -> list[Person]:
+        return []
+
+    def from_boxes(self, picture: Picture, boxes_px: np.ndarray) -> list[Person]:
+        return []
+
+
+@pytest.fixture(scope="module")
+def recoverer() -> Recoverer:
+    body = BodyModel.load()
+    models = [
+        load_checkpoint(resolve("starter", kind), kind, body_digest=body.digest)[0]
+        for kind in ("base", "scorer")
+    ]
+    return Recoverer(models[0], models[1], body, NobodyDetector())  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def made(recoverer: Recoverer):
+    """Made people in held-out poses, and requests that describe them."""
+    _, held_out = split_clips(load_clips(fetch("motion")))
+    sampler = ObservationSampler(
+        recoverer.body, PoseSampler(held_out, PoseMix(mocap=1.0, recombined=0.0, jitter=0.2))
+    )
+    batch = sampler.sample(64, torch.Generator().manual_seed(0))
+    requests = [
+        RecoveryRequest(
+            Person(np.zeros(4), 1.0, batch.keypoints_px[i].numpy(), batch.detector_3d_m[i].numpy()),
+            Intrinsics(float(batch.focal_px[i]), tuple(batch.center_px[i].tolist()), "given"),
+            seed=i,
+        )
+        for i in range(len(batch.betas))
+    ]
+    return batch, requests
+
+
+def test_alone_or_among_others_the_answer_is_bit_equal(recoverer: Recoverer, made) -> None:
+    requests = made[1][:5]
+    together = recoverer.recover_batch(requests)
+    for request, expected in zip(requests, together, strict=True):
+        alone = recoverer.recover_batch([request])[0]
+        for name, value in vars(expected.hypotheses).items():
+            assert np.array_equal(getattr(alone.hypotheses, name), value), name
+        assert alone.selected == expected.selected
+
+
+def test_another_seed_changes_all_but_the_zero_noise_answer(recoverer: Recoverer, made) -> None:
+    request = made[1][0]
+    first, second = recoverer.recover_batch([request, replace(request, seed=999)])
+    assert np.array_equal(first.hypotheses.pose_aa[0], second.hypotheses.pose_aa[0])
+    assert not np.allclose(first.hypotheses.pose_aa[1:], second.hypotheses.pose_aa[1:])
+
+
+def test_an_answer_agrees_with_itself(recoverer: Recoverer, made) -> None:
+    """Joints in metres, keypoints in pixels and the mesh all follow from pose, betas and translation."""
+    answer = recoverer.recover_batch(made[1][:1])[0]
+    hyps = answer.hypotheses
+    rotations = axis_angle_to_matrix(torch.from_numpy(hyps.pose_aa))
+    points = recoverer.body.kinematics(rotations, torch.from_numpy(hyps.betas))
+    np.testing.assert_allclose(
+        points.joints.numpy() + hyps.transl_cam_m[:, None], hyps.joints_cam_m, atol=2e-4
+    )
+    xyz = hyps.keypoints_cam_m
+    pixels = xyz[..., :2] / xyz[..., 2:] * answer.intrinsics.focal_px + np.array(answer.intrinsics.center_px)
+    np.testing.assert_allclose(pixels, hyps.keypoints_px, atol=0.1)
+    vertices = recoverer.vertices(answer, 3)
+    assert np.abs(vertices.mean(0) - hyps.joints_cam_m[3].mean(0)).max() < 0.4
+
+
+def test_made_people_are_recovered(recoverer: Recoverer, made) -> None:
+    """Shipped weights on poses of clips they never saw: far better than a standing body, on the keypoints."""
+    batch, requests = made
+    answers = recoverer.recover_batch(requests)
+    joints = np.stack([a.hypotheses.joints_cam_m[0] for a in answers])
+    joints -= joints[:, :1]
+    true = (batch.joints_m - batch.joints_m[:, :1]).numpy()
+    error = np.linalg.norm(joints - true, axis=-1).mean()
+    standing = (
+        recoverer.body.kinematics(torch.eye(3).expand(1, 24, 3, 3), torch.zeros(1, 10)).joints[0].numpy()
+    )
+    reference = np.linalg.norm((standing - standing[:1]) * [1, -1, -1] - true, axis=-1).mean()
+    assert error < 0.5 * reference
+    off = np.stack([
+        np.linalg.norm(a.hypotheses.keypoints_px[0] - p[:, :2], axis=-1)[p[:, 2] > 0.7].mean() / a.crop_px[2]
+        for a, p in zip(answers, batch.keypoints_px.numpy(), strict=True)
+    ])  # fmt: skip
+    assert np.median(off) < 0.05
+
+
+def test_spread_is_zero_for_one_hypothesis_and_not_for_many(recoverer: Recoverer, made) -> None:
+    one, many = recoverer.recover_batch([replace(made[1][0], hypotheses=1), made[1][0]])
+    assert one.joint_spread_mm.max() == 0 and many.joint_spread_mm[1:].min() > 0
+    assert many.joint_spread_mm[0] == pytest.approx(0, abs=1e-3)  # the root is where errors are measured from
+
+
+@pytest.mark.parametrize("count", [0, -1, 10**9])
+def test_impossible_numbers_of_hypotheses_are_refused(recoverer: Recoverer, made, count: int) -> None:
+    with pytest.raises(InputError, match="hypotheses is"):
+        recoverer.recover_batch([replace(made[1][0], hypotheses=count)])
+
+
+def test_keypoints_that_say_nothing_or_nonsense_are_refused(recoverer: Recoverer, made) -> None:
+    request = made[1][0]
+    unseen, broken = request.person.keypoints_px.copy(), request.person.keypoints_px.copy()
+    unseen[:, 2], broken[3, 0] = 0, np.nan
+    for keypoints, message in ((unseen, "fewer than 3"), (broken, "non-finite")):
+        with pytest.raises(InputError, match=message):
+            recoverer.recover_batch(
+                [replace(request, person=replace(request.person, keypoints_px=keypoints))]
+            )
+
+
+def test_devices_that_are_not_there_are_refused() -> None:
+    assert resolve_device("cpu") == "cpu"
+    with pytest.raises(InputError, match="unknown device"):
+        resolve_device("tpu")
+    if not torch.cuda.is_available():
+        with pytest.raises(AcceleratorError, match="no CUDA GPU"):
+            resolve_device("cuda")

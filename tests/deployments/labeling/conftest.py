@@ -1,0 +1,221 @@
+"""Fakes that stand in for the models of a labelling run, and pictures that tell them what to do.
+
+The red value of a picture's first pixel is a request to the fake detector: ``PERSON`` times the number of
+people, or one of the failures below. Everything a fake answers follows from the picture and the seed.
+"""
+
+import dataclasses
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from ray import cloudpickle
+
+from alignhmr.core.body.skeleton import JOINTS, KEYPOINTS
+from alignhmr.core.records import Hypotheses, Person, Picture, Recovery
+from alignhmr.deployments.labeling.captioning import make_captioner
+from alignhmr.deployments.labeling.config import LabelConfig, load_config
+from alignhmr.deployments.labeling.output import Output
+from alignhmr.deployments.labeling.sources import list_pictures
+
+PERSON = 20
+DETECTOR_RAISES, RECOVERY_RAISES, RECOVERY_IS_NAN = 255, 250, 245
+
+
+class FakeDetector:
+    name = "fake"
+    digest = "0" * 64
+
+    def find(self, picture: Picture) -> list[Person]:
+        order = int(picture.pixels[0, 0, 0])
+        if order == DETECTOR_RAISES:
+            raise RuntimeError("the detector chokes on this one")
+        count = 1 if order in (RECOVERY_RAISES, RECOVERY_IS_NAN) else order // PERSON
+        width, height = picture.size
+        seed = int(picture.sha256[:8], 16)
+        people = []
+        for index in range(count):
+            rng = np.random.default_rng(seed + index)
+            points = rng.uniform((0, 0, 0.5), (width, height, 1), (len(KEYPOINTS), 3))
+            people.append(
+                Person(
+                    box_px=np.array([0, 0, width, height], np.float32),
+                    score=order / 255,
+                    keypoints_px=points.astype(np.float32),
+                    keypoints_3d_m=rng.normal(size=(len(KEYPOINTS), 3)).astype(np.float32) if index else None,
+                    mask=rng.integers(0, 255, (6, 4), np.uint8),
+                    mask_box_px=np.array([0, 0, width, height], np.float32),
+                    detector=self.name,
+                )
+            )
+        return people
+
+
+class FakeRecoverer:
+    """Hypotheses drawn from the seed alone, as a real one's are from the seed and the person."""
+
+    models = {"body": "fake-body:0123", "detector": "fake:0000", "base": "fake:1", "scorer": "fake:2"}  # noqa: RUF012
+
+    def recover_batch(self, requests: list) -> list[Recovery]:
+        return [self._one(request) for request in requests]
+
+    def _one(self, request) -> Recovery:
+        order = round(request.person.score * 255)
+        if order == RECOVERY_RAISES:
+            raise RuntimeError("the recovery chokes on this one")
+        # The silhouette must arrive as it left the detector.
+        shift = 0.0 if request.person.mask is None else float(request.person.mask.mean()) / 255
+        rng, m = np.random.default_rng(request.seed), request.hypotheses
+        joints = _standing() + rng.normal(0, 0.02, (m, len(JOINTS), 3)) + shift
+        scores = rng.normal(size=m)
+        if order == RECOVERY_IS_NAN:
+            scores[0] = np.nan
+        hyps = Hypotheses(
+            pose_aa=rng.normal(0, 0.2, (m, len(JOINTS), 3)).astype(np.float32),
+            betas=rng.normal(size=(m, 10)).astype(np.float32),
+            transl_cam_m=rng.normal(0, 0.1, (m, 3)).astype(np.float32),
+            joints_cam_m=joints.astype(np.float32),
+            keypoints_cam_m=rng.normal(size=(m, len(KEYPOINTS), 3)).astype(np.float32),
+            keypoints_px=rng.uniform(0, 100, (m, len(KEYPOINTS), 2)).astype(np.float32),
+            scores=scores.astype(np.float32),
+            expected_error_mm=rng.uniform(40, 90, m).astype(np.float32),
+        )
+        return Recovery(
+            person=request.person,
+            intrinsics=request.intrinsics,
+            crop_px=np.array([50, 50, 100], np.float32),
+            hypotheses=hyps,
+            selected=int(np.nanargmax(scores)),
+            joint_spread_mm=joints.std(0).mean(-1).astype(np.float32) * 1000,
+            seed=request.seed,
+            models=dict(self.models),
+        )
+
+
+def _standing() -> np.ndarray:
+    """Joints of an upright body: left is +x, up is -y."""
+    joints = np.zeros((len(JOINTS), 3))
+    heights = {"pelvis": 0.0, "hip": 0.05, "knee": 0.45, "ankle": 0.85, "foot": 0.9, "neck": -0.5,
+               "head": -0.65, "shoulder": -0.45, "elbow": -0.2, "wrist": 0.05,
+               "hand": 0.1, "collar": -0.45}  # fmt: skip
+    for index, name in enumerate(JOINTS):
+        side, _, part = name.rpartition("_")
+        joints[index, 1] = heights.get(part, -0.1 * int(part[-1]) if part.startswith("spine") else 0.0)
+        joints[index, 0] = {"left": 0.15, "right": -0.15}.get(side, 0.0)
+    return joints
+
+
+@dataclasses.dataclass(frozen=True)
+class FakeModels:
+    """As ``Models``, but fakes; ``broken`` is raised where a real one would fail to load."""
+
+    device: str = "cpu"
+    detector: str = "blazepose"
+    base: str = "fake"
+    scorer: str = "fake"
+    broken: Exception | None = None
+
+    def load_detector(self) -> FakeDetector:
+        return FakeDetector()
+
+    def load_recoverer(self) -> FakeRecoverer:
+        if self.broken is not None:
+            raise self.broken
+        return FakeRecoverer()
+
+
+# Workers don't have this folder on their path: the fakes travel whole.
+cloudpickle.register_pickle_by_value(sys.modules[FakeModels.__module__])
+
+
+@pytest.fixture(scope="session")
+def fake_models() -> FakeModels:
+    return FakeModels()
+
+
+def write_picture(path: Path, order: int, *, number: int = 0, size: tuple[int, int] = (48, 64)) -> Path:
+    """A lossless picture with this order to the fake detector; ``number`` makes its bytes its own."""
+    pixels = np.zeros((size[1], size[0], 3), np.uint8)
+    pixels[0, 0] = order, number % 256, number // 256
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path, "PNG")
+    return path
+
+
+@pytest.fixture(scope="session")
+def picture() -> Callable[..., Path]:
+    return write_picture
+
+
+SMALL = {
+    "hypotheses": 6, "resources.images_per_block": 5, "resources.rows_per_part": 8,
+    "resources.read.batch_size": 4, "resources.people.batch_size": 3, "resources.recover.batch_size": 4,
+    "resources.people.num_cpus": 0.5, "resources.recover.num_cpus": 0.5,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def small_config() -> Callable[..., LabelConfig]:
+    """The laptop preset, smaller, with the given keys over it."""
+    return lambda **over: load_config(
+        "laptop", None, SMALL | {k.replace("__", "."): v for k, v in over.items()}
+    )
+
+
+@pytest.fixture(scope="session")
+def run_label_with(ray_session, small_config):
+    """Runs the pipeline with the given models; returns all rows, sorted, and the parts' summaries."""
+
+    def run(models, source, out, **over) -> tuple[list[dict], list[dict]]:
+        parts = label_into(models, small_config(**over), source, Output.at(str(out)))
+        return read_rows(Path(out)), parts
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def run_label(run_label_with, fake_models):
+    """As ``run_label_with``, with the fakes."""
+    return partial(run_label_with, fake_models)
+
+
+@pytest.fixture(scope="session")
+def run_label_into(ray_session, small_config, fake_models):
+    """As ``run_label`` into any ``Output``; returns the parts' summaries."""
+    return lambda source, output, **over: label_into(fake_models, small_config(**over), source, output)
+
+
+def label_into(models, config: LabelConfig, source, output: Output) -> list[dict]:
+    import ray
+
+    from alignhmr.deployments.labeling.ledger import open_ledger
+    from alignhmr.deployments.labeling.pipeline import Job, label
+
+    output.claim({}, overwrite=True)
+    captioner = make_captioner(config, models.device)
+    captioner.check()
+    ledger = open_ledger()
+    try:
+        return list(label(Job(list_pictures(source), config, models, captioner, output, "0.test"), ledger))
+    finally:
+        ray.kill(ledger)
+
+
+def read_rows(out: Path) -> list[dict]:
+    """All rows of a run's folder, in the order of their identity."""
+    import pyarrow.parquet as pq
+
+    from alignhmr.deployments.labeling.schema import rows_from_table
+
+    rows = [
+        row
+        for path in sorted((out / "rows").glob("*.parquet"))
+        for row in rows_from_table(pq.read_table(path))
+    ]
+    return sorted(
+        rows, key=lambda row: (row["uri"], -1 if row["person_index"] is None else row["person_index"])
+    )

@@ -1,0 +1,61 @@
+"""The closed set of settings: preset, file, options, and what is said about a wrong one."""
+
+from dataclasses import asdict
+
+import pytest
+
+from alignhmr.core.errors import InputError
+from alignhmr.core.scoring.preference import MiningRule
+from alignhmr.deployments.labeling.config import load_config, presets
+
+
+def test_presets_are_whole_and_hold_the_default_rule():
+    for name in presets():
+        assert asdict(load_config(name).pairs.rule()) == asdict(MiningRule()), name
+
+
+def test_file_over_preset_and_options_over_both(tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text("hypotheses: 8\nseed: 3\ncaptions: {max_tokens: 99}\n")
+    config = load_config("laptop", file, {"seed": 4, "captions.engine": "vllm:/models/x", "detector": None})
+    assert (config.hypotheses, config.seed, config.detector) == (8, 4, "blazepose")
+    assert (config.captions.max_tokens, config.captions.engine) == (99, "vllm:/models/x")
+
+
+def test_the_digest_follows_what_the_rows_say_only():
+    base = load_config().digest()
+    assert load_config(overrides={"resources.recover.workers": 7, "device": "cpu"}).digest() == base
+    assert load_config(overrides={"seed": 1}).digest() != base
+    assert load_config(overrides={"pairs.margin": 0.5}).digest() != base
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"hypothesis": 3}, "no key 'hypothesis'; did you mean 'hypotheses'?"),
+        ({"resources.recover.wokers": 3}, "no key 'resources.recover.wokers'; did you mean 'workers'?"),
+        ({"seed": -1}, "seed is -1"),
+        ({"captions.engine": "gpt"}, "captions.engine is 'gpt'"),
+        ({"hypotheses": "many"}, "hypotheses is 'many'"),
+    ],
+)
+def test_a_wrong_setting_is_named_in_one_sentence(overrides, message):
+    with pytest.raises(InputError) as caught:
+        load_config(overrides=overrides)
+    assert message in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "match"), [("- 1\n", "holds a list"), ("a: [", "isn't YAML"), (None, "can't be read")]
+)
+def test_a_file_that_is_no_configuration(tmp_path, text, match):
+    file = tmp_path / "mine.yaml"
+    if text is not None:
+        file.write_text(text)
+    with pytest.raises(InputError, match=match):
+        load_config(path=file)
+
+
+def test_an_unknown_preset_names_the_known_ones():
+    with pytest.raises(InputError, match="choose one of laptop"):
+        load_config("phone")

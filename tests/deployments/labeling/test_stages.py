@@ -1,0 +1,99 @@
+"""The stages called as they are, without Ray: seeds, crops, and who is to blame in a batch."""
+
+import io
+import random
+from hashlib import sha256
+from typing import cast
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from ray.actor import ActorHandle
+
+from alignhmr.deployments.labeling.schema import rows_from_table, table_from_rows
+from alignhmr.deployments.labeling.stages import READ_SCHEMA, FindPeople, Recover, crop_jpeg, person_seed
+
+
+class NoLedger:
+    """Takes counts and forgets them."""
+
+    @property
+    def count(self):
+        return self
+
+    def remote(self, counts):
+        pass
+
+
+@pytest.fixture
+def answer(fake_models):
+    """Rows of the given pictures, found and recovered in one batch."""
+
+    ledger = cast(ActorHandle, NoLedger())
+
+    def run(*paths, seed=0):
+        files = [(str(path), path.read_bytes()) for path in paths]
+        read = [{"uri": uri, "image_sha256": sha256(data).hexdigest(), "data": data} for uri, data in files]
+        people = FindPeople(fake_models, ledger, max_pixels=10**6)(table_from_rows(read, READ_SCHEMA))
+        return rows_from_table(Recover(fake_models, ledger, hypotheses=4, seed=seed)(people))
+
+    return run
+
+
+def test_another_seed_gives_other_hypotheses_of_the_same_people(answer, picture, tmp_path):
+    path = picture(tmp_path / "a.png", 40)
+    for first, second, again in zip(answer(path), answer(path, seed=1), answer(path), strict=True):
+        np.testing.assert_array_equal(first["keypoints_px"], second["keypoints_px"])
+        assert first["seed"] != second["seed"] and not np.array_equal(first["scores"], second["scores"])
+        np.testing.assert_array_equal(first["scores"], again["scores"])
+
+
+def test_one_person_who_cannot_be_recovered_costs_the_others_nothing(answer, picture, tmp_path):
+    good = picture(tmp_path / "good.png", 60)
+    bad = [picture(tmp_path / f"{order}.png", order) for order in (250, 245)]
+    together = answer(good, *bad)
+    assert [row["error_code"] for row in together] == [None] * 3 + ["recovery_failed"] * 2
+    assert "RuntimeError: the recovery chokes" in together[3]["error_message"]
+    assert "scores that aren't finite" in together[4]["error_message"]
+    for row, alone in zip(together, answer(good), strict=False):
+        np.testing.assert_array_equal(row["pose_aa"], alone["pose_aa"])
+
+
+def test_a_batch_without_people_passes(answer, picture, tmp_path):
+    (row,) = answer(picture(tmp_path / "nobody.png", 0))
+    assert row["error_code"] == "no_person" and row["scores"] is None
+
+
+def test_seeds_differ_by_run_picture_and_person_and_fit_into_a_column():
+    shas = [f"{random.Random(n).getrandbits(256):064x}" for n in range(40)]
+    seeds = {person_seed(run, sha, index) for run in range(3) for sha in shas for index in range(5)}
+    assert len(seeds) == 3 * 40 * 5
+    assert all(0 <= seed < 2**63 for seed in seeds)
+
+
+def test_a_seed_is_for_ever():
+    assert person_seed(0, "ab" * 32, 1) == 3873451149270256970
+
+
+@given(
+    st.tuples(*[st.floats(-500, 1500)] * 4),
+    st.sampled_from([(1, 1), (3, 700), (640, 480), (5000, 20)]),
+    st.sampled_from([56, 448]),
+)
+def test_a_crop_is_always_a_small_whole_jpeg(box, size, side):
+    pixels = np.zeros((size[1], size[0], 3), np.uint8)
+    with Image.open(io.BytesIO(crop_jpeg(pixels, np.array(box), side))) as image:
+        image.load()
+        assert image.format == "JPEG"
+        assert 28 <= min(image.size) and max(image.size) <= max(side, 28)
+
+
+def test_a_crop_shows_the_person_with_a_margin():
+    pixels = np.zeros((400, 400, 3), np.uint8)
+    pixels[100:300, 150:250] = 255
+    with Image.open(io.BytesIO(crop_jpeg(pixels, np.array([150, 100, 250, 300]), 1000))) as image:
+        assert image.size == (150, 250)
+        grey = np.asarray(image.convert("L"))
+    assert grey[125, 75] > 250 and grey[10, 75] < 5 and grey[125, 10] < 5

@@ -1,0 +1,79 @@
+"""A model replica without Ray, around the shipped starter: sharing a batch changes nothing."""
+
+import asyncio
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from alignhmr.core.errors import InputError
+from alignhmr.core.geometry.cameras import intrinsics_for
+from alignhmr.core.recovery import Recoverer, RecoveryRequest
+from alignhmr.deployments.serving.messages import Look
+from alignhmr.deployments.serving.replica import Replica
+
+
+@pytest.fixture(scope="module")
+def recoverer(fake) -> Recoverer:
+    return fake.starter()
+
+
+@pytest.fixture
+def replica(recoverer) -> Replica:
+    return Replica(lambda: recoverer, max_pixels=10_000)
+
+
+@pytest.fixture
+def request_of(fake) -> Callable[..., RecoveryRequest]:
+    def make(seed: int, hypotheses: int = 3, width: float = 60.0) -> RecoveryRequest:
+        (person,) = fake.Stander().from_boxes(None, np.array([[10.0, 5.0, 10.0 + width, 115.0]]))
+        return RecoveryRequest(person, intrinsics_for(160, 120), seed, hypotheses)
+
+    return make
+
+
+def look(**options) -> Look:
+    return Look(2, 0, options.get("boxes"), options.get("focal_px"), vertices=False)
+
+
+def test_a_person_has_the_same_answer_to_the_last_bit_alone_and_in_a_batch(replica, request_of):
+    requests = [request_of(seed=i, hypotheses=2 + i % 3, width=40.0 + 5 * i) for i in range(6)]
+    batch = replica._recover(requests)
+    for request, among in zip(requests, batch, strict=True):
+        (alone,) = replica._recover([request])
+        assert alone.selected == among.selected
+        for name, values in vars(alone.hypotheses).items():
+            np.testing.assert_array_equal(values, getattr(among.hypotheses, name), err_msg=name)
+
+
+def test_one_person_at_fault_in_a_batch_is_alone_with_its_error(replica, request_of):
+    good, bad = request_of(seed=1), request_of(seed=1, hypotheses=10_000)
+    first, error, last = replica._recover([good, bad, good])
+    assert isinstance(error, InputError)
+    np.testing.assert_array_equal(first.hypotheses.joints_cam_m, last.hypotheses.joints_cam_m)
+
+
+def test_a_picture_that_can_not_be_used_is_an_answer_and_not_a_failure(replica, picture):
+    def ask(data: bytes, **options):
+        return asyncio.run(replica.look(data, look(**options)))
+
+    assert ask(b"no picture").code == "not_an_image"
+    assert ask(picture(size=(400, 300))).code == "too_large"
+    assert ask(picture(), boxes=[[300.0, 0.0, 400.0, 100.0]]).code == "invalid_options"
+    assert ask(picture(people=0)).recoveries == []
+
+
+def test_a_model_that_can_not_answer_never_gets_ready(recoverer, monkeypatch):
+    def broken(requests):
+        raise RuntimeError("no kernel image")
+
+    monkeypatch.setattr(recoverer, "recover_batch", broken)
+    with pytest.raises(RuntimeError, match="no kernel image"):
+        Replica(lambda: recoverer, max_pixels=100)
+
+
+def test_it_describes_what_it_runs(replica, recoverer):
+    described = replica.describe()
+    assert described.body_model == recoverer.body.name
+    assert described.models == recoverer.models
+    assert described.faces == len(recoverer.body.faces)

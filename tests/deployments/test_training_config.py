@@ -1,0 +1,52 @@
+import pytest
+import yaml
+
+from alignhmr.core.diffusion.model import BaseModelConfig
+from alignhmr.core.errors import InputError
+from alignhmr.core.scoring.scorer import ScorerConfig
+from alignhmr.core.synthetic.poses import PoseMix
+from alignhmr.deployments.training_config import load_training_config, training_presets
+from alignhmr.training.recipe import BaseRecipe, ScorerRecipe
+
+
+def test_starter_is_complete_and_becomes_recipes():
+    settings = load_training_config("starter")
+    base, scorer = settings.base.recipe(), settings.scorer.recipe()
+    assert isinstance(base, BaseRecipe) and isinstance(scorer, ScorerRecipe)
+    assert isinstance(base.model, BaseModelConfig) and isinstance(scorer.model, ScorerConfig)
+    assert isinstance(base.poses, PoseMix) and base.poses.mocap + base.poses.recombined <= 1
+    assert base.batch_size == 256 and base.loop.steps > base.loop.warmup_steps
+
+
+def test_a_file_changes_only_its_own_keys(tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text(yaml.safe_dump({"base": {"loop": {"steps": 7}}}))
+    mine, starter = load_training_config("starter", file), load_training_config("starter")
+    assert mine.base.loop.steps == 7
+    assert mine.base.loop.learning_rate == starter.base.loop.learning_rate
+    assert mine.scorer == starter.scorer
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("base: {loop: {stepz: 7}}", "no key 'base.loop.stepz'; did you mean 'steps'"),
+        ("base: {batch_size: 0}", "base.batch_size is 0"),
+        ("- 1", "holds a list"),
+        ("base: [", "isn't YAML"),
+    ],
+)
+def test_wrong_files_are_told_in_one_sentence(tmp_path, text, words):
+    file = tmp_path / "wrong.yaml"
+    file.write_text(text)
+    with pytest.raises(InputError) as caught:
+        load_training_config("starter", file)
+    assert words in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_unknown_preset_and_missing_file_are_told(tmp_path):
+    with pytest.raises(InputError, match="choose one of starter"):
+        load_training_config("stater")
+    with pytest.raises(InputError, match="can't be read"):
+        load_training_config("starter", tmp_path / "none.yaml")
+    assert training_presets() == ["starter"]

@@ -1,0 +1,178 @@
+"""Made people, tiny models and label rows: what `alignhmr label` would write, with the truth as the scorer.
+
+Nothing here is downloaded: the motion clips are random, in the format of the real ones.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from alignhmr.core.body.model import BodyModel
+from alignhmr.core.checkpoints import CheckpointInfo, file_digest, load_checkpoint, save_checkpoint
+from alignhmr.core.diffusion.model import BaseModel, BaseModelConfig, hypothesis_noise
+from alignhmr.core.diffusion.parameters import unpack
+from alignhmr.core.geometry.cameras import fit_translation, lift_crop_camera
+from alignhmr.core.geometry.rotations import matrix_to_axis_angle
+from alignhmr.core.metrics import mpjpe_mm
+from alignhmr.core.scoring.preference import Abstention, MiningRule, mine_pairs
+from alignhmr.core.scoring.scorer import HMRScorer, ScorerConfig
+from alignhmr.core.synthetic.motion import load_clips
+from alignhmr.core.synthetic.observations import Observations, ObservationSampler
+from alignhmr.core.synthetic.poses import PoseSampler
+from alignhmr.deployments.labeling.schema import row_schema, table_from_rows
+from alignhmr.training.base import condition_of, true_packed
+
+torch.set_num_threads(1)
+
+TINY = BaseModelConfig(width=48, encoder_blocks=1, denoiser_width=48, denoiser_blocks=1)
+
+
+def tiny_base(path: Path, body: BodyModel, batch: Observations) -> Path:
+    """A checkpoint of an untrained model whose hypotheses differ visibly from each other."""
+    torch.manual_seed(0)
+    model = BaseModel(TINY)
+    model.mean.copy_(true_packed(batch).mean(0))
+    model.residual_std.fill_(0.2)
+    save_checkpoint(path, model, CheckpointInfo("base", TINY.__dict__, body.name, body.digest))
+    return path
+
+
+def tiny_scorer(path: Path, body: BodyModel) -> Path:
+    torch.manual_seed(0)
+    config = ScorerConfig(token_width=8, width=32, blocks=1)
+    save_checkpoint(
+        path, HMRScorer(config), CheckpointInfo("scorer", config.__dict__, body.name, body.digest)
+    )
+    return path
+
+
+@torch.no_grad()
+def label_rows(
+    model: BaseModel,
+    base: Path,
+    body: BodyModel,
+    batch: Observations,
+    *,
+    hypotheses: int = 6,
+    noise: float = 0.0,
+) -> list[dict]:
+    """One row per made person; scores are minus the true error in decimetres, plus noise."""
+    rows = []
+    generator = torch.Generator().manual_seed(3)
+    models = {"body": f"{body.name}:{body.digest[:16]}", "base": f"{base.stem}:{file_digest(base)[:16]}"}
+    for i in range(len(batch.betas)):
+        one = {
+            name: getattr(batch, name)[i : i + 1]
+            for name in ("crop_px", "focal_px", "center_px", "keypoints_px")
+        }
+        drawn = unpack(
+            model.sample(condition_of(batch)[i : i + 1], hypothesis_noise(hypotheses, generator)[None])
+        )
+        points = body.kinematics(drawn.rotations[0], drawn.betas[0])
+        wide = {name: value.expand(hypotheses, *value.shape[1:]) for name, value in one.items()}
+        prior = lift_crop_camera(drawn.camera[0], wide["crop_px"], wide["focal_px"], wide["center_px"])
+        keypoints = wide["keypoints_px"]
+        transl = fit_translation(
+            points.keypoints, keypoints[..., :2], keypoints[..., 2], wide["focal_px"], wide["center_px"],
+            prior - points.joints[:, 0],
+        )  # fmt: skip
+        error = mpjpe_mm(points.joints, batch.joints_m[i].expand_as(points.joints)).numpy()
+        scores = -error / 100 + noise * np.random.default_rng(i).normal(size=hypotheses)
+        pairs = mine_pairs(scores, error, MiningRule(margin=0.05, max_expected_error_mm=1e9))
+        rows.append(
+            {
+                "image_sha256": hashlib.sha256(str(i).encode()).hexdigest(),
+                "person_index": 0, "uri": f"made/{i}.jpg", "keypoints_px": one["keypoints_px"][0].numpy(),
+                "keypoints_3d_m": batch.detector_3d_m[i].numpy() if i % 3 else None,
+                "crop_px": one["crop_px"][0].numpy(), "focal_px": float(one["focal_px"]),
+                "center_px": one["center_px"][0].numpy(),
+                "pose_aa": matrix_to_axis_angle(drawn.rotations[0]).numpy(), "betas": drawn.betas[0].numpy(),
+                "transl_cam_m": transl.numpy(), "scores": scores, "expected_error_mm": error,
+                "selected": int(scores.argmax()), "models": models,
+                "pairs": None if isinstance(pairs, Abstention) else [vars(pair) for pair in pairs],
+                "abstained": pairs.reason if isinstance(pairs, Abstention) else None,
+            }
+        )  # fmt: skip
+    return rows
+
+
+def write_rows(folder: Path, rows: list[dict], *, parts: int = 2, hypotheses: int = 6) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    for part in range(parts):
+        table = table_from_rows(rows[part::parts], row_schema(hypotheses))
+        pq.write_table(table, folder / f"part-{part}.parquet")
+    return folder
+
+
+def write_clips(folder: Path) -> Path:
+    """Three short clips of random poses; one has the name of a held-out clip."""
+    folder.mkdir(parents=True, exist_ok=True)
+    random = np.random.default_rng(0)
+    balls = (4, 8, 12, 16, 21, 25, 30, 35, 39)
+    for name in ("hop", "bend", "walk"):
+        frames = random.normal(scale=0.3, size=(12, 44))
+        for first in balls:
+            quaternion = frames[:, first : first + 4] + np.array([1.0, 0, 0, 0])
+            frames[:, first : first + 4] = quaternion / np.linalg.norm(quaternion, axis=1, keepdims=True)
+        (folder / f"humanoid3d_{name}.txt").write_text(json.dumps({"Frames": frames.tolist()}))
+    return folder
+
+
+@dataclass(frozen=True)
+class Workbench:
+    """A tiny base and scorer, 24 made people and their label rows."""
+
+    body: BodyModel
+    people: Observations
+    base: Path
+    scorer: Path
+    rows: list[dict]
+    folder: Path
+
+    @property
+    def digest(self) -> str:
+        return file_digest(self.base)
+
+    def model(self) -> BaseModel:
+        model, _ = load_checkpoint(self.base, "base")
+        assert isinstance(model, BaseModel)
+        return model
+
+
+@pytest.fixture(scope="session")
+def body() -> BodyModel:
+    return BodyModel.load()
+
+
+@pytest.fixture(scope="session")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_clips(tmp_path_factory.mktemp("clips"))
+
+
+@pytest.fixture(scope="session")
+def bench(tmp_path_factory: pytest.TempPathFactory, body: BodyModel, clips: Path) -> Workbench:
+    folder = tmp_path_factory.mktemp("bench")
+    sampler = ObservationSampler(body, PoseSampler(load_clips(clips)))
+    people = sampler.sample(24, torch.Generator().manual_seed(5))
+    base = tiny_base(folder / "base.safetensors", body, people)
+    scorer = tiny_scorer(folder / "scorer.safetensors", body)
+    model, _ = load_checkpoint(base, "base")
+    assert isinstance(model, BaseModel)
+    rows = label_rows(model, base, body, people)
+    write_rows(folder / "labels" / "rows", rows)
+    return Workbench(body, people, base, scorer, rows, folder / "labels")
+
+
+@pytest.fixture(scope="session")
+def made() -> SimpleNamespace:
+    """The functions above, for tests that need rows of their own."""
+    return SimpleNamespace(
+        label_rows=label_rows, write_rows=write_rows, tiny_base=tiny_base, tiny_config=TINY
+    )

@@ -1,0 +1,167 @@
+import itertools
+import logging
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from alignhmr.core.diffusion.parameters import unpack
+from alignhmr.core.diffusion.schedule import sampling_steps
+from alignhmr.core.errors import CompatibilityError, InputError
+from alignhmr.core.geometry.cameras import lift_crop_camera
+from alignhmr.core.geometry.rotations import axis_angle_to_matrix, geodesic_angle
+from alignhmr.training.data import pair_batches, read_labels, split
+
+
+@pytest.fixture
+def labels(bench):
+    return read_labels(bench.folder, bench.body, bench.digest)
+
+
+def test_pairs_hold_the_bodies_of_the_rows(bench, labels):
+    """Winner and loser, unpacked and lifted, are the row's pose, shape and translation."""
+    by_image = {row["image_sha256"]: row for row in bench.rows}
+    pairs, people = labels.pairs, labels.people
+    assert len(pairs) == sum(len(row["pairs"] or ()) for row in bench.rows)
+    seen: dict[int, int] = {}
+    for i, person in enumerate(pairs.person):
+        row = by_image[people.image_sha256[person]]
+        pair = row["pairs"][seen.get(person, 0)]
+        seen[person] = seen.get(person, 0) + 1
+        for packed, hypothesis in ((pairs.winner[i], pair["winner"]), (pairs.loser[i], pair["loser"])):
+            body = unpack(packed)
+            truth = axis_angle_to_matrix(torch.tensor(row["pose_aa"][hypothesis]))
+            assert geodesic_angle(body.rotations, truth).max() < 2e-3
+            assert torch.allclose(body.betas, torch.tensor(row["betas"][hypothesis]))
+            crop, focal, center = people.crop_px[person], people.focal_px[person], people.center_px[person]
+            root = bench.body.kinematics(body.rotations, body.betas).joints[0]
+            transl = lift_crop_camera(body.camera, crop, focal, center) - root
+            expected = torch.tensor(row["transl_cam_m"][hypothesis])
+            if 0.06 < float(body.camera[0]) < 7:  # the lift holds scales outside
+                assert torch.allclose(transl, expected, atol=2e-3 * float(expected[2]))
+
+
+def test_condition_and_evidence(bench, labels):
+    order = np.argsort(labels.people.image_sha256)
+    rows = sorted(bench.rows, key=lambda row: row["image_sha256"])
+    for i, row in zip(order, rows, strict=True):
+        assert bool(labels.people.has_detector_3d[i]) == (row["keypoints_3d_m"] is not None)
+        assert torch.equal(labels.people.keypoints_px[i], torch.tensor(row["keypoints_px"]))
+    assert torch.isfinite(labels.people.condition()).all()
+
+
+def test_split_never_parts_a_picture_and_is_stable(bench, made, tmp_path):
+    rows = [dict(row) for row in bench.rows]
+    for i in range(1, len(rows), 3):  # two people in one picture
+        rows[i]["image_sha256"] = rows[i - 1]["image_sha256"]
+    read = lambda name, some: read_labels(  # noqa: E731
+        made.write_rows(tmp_path / name, some), bench.body, bench.digest
+    )
+    training, held_out = split(read("all", rows), 0.3)
+    sides = [set(part.people.image_sha256) for part in (training, held_out)]
+    assert not sides[0] & sides[1] and all(sides)
+    assert len(training.people) + len(held_out.people) == len(rows)
+    fewer = split(read("some", rows[:15]), 0.3)
+    assert set(fewer[1].people.image_sha256) <= sides[1]
+    for part in (training, held_out):
+        assert not len(part.pairs) or part.pairs.person.max() < len(part.people)
+
+
+def test_split_of_two_pictures_holds_one_out_and_of_one_none(bench, made, tmp_path):
+    two = read_labels(made.write_rows(tmp_path / "2", bench.rows[:2], parts=1), bench.body, bench.digest)
+    assert [len(part.people) for part in split(two, 1e-9)] == [1, 1]
+    assert [len(part.people) for part in split(two, 1.0)] == [1, 1]
+    one = read_labels(made.write_rows(tmp_path / "1", bench.rows[:1], parts=1), bench.body, bench.digest)
+    assert [len(part.people) for part in split(one, 1.0)] == [1, 0]
+
+
+def test_pairs_in_held_out_pictures_only_are_told(bench, made, tmp_path):
+    first, second = sorted(bench.rows[:2], key=lambda row: row["image_sha256"])
+    rows = [first, {**second, "pairs": None, "abstained": "no_margin"}]
+    labels = read_labels(made.write_rows(tmp_path, rows, parts=1), bench.body, bench.digest)
+    with pytest.raises(InputError, match="label more pictures"):
+        split(labels, 1e-9)
+
+
+def test_rows_of_another_model_are_refused_by_name(bench, made, tmp_path):
+    with pytest.raises(CompatibilityError, match="base base:"):
+        read_labels(bench.folder, bench.body, "f" * 64)
+    rows = [dict(row) for row in bench.rows]
+    rows[3]["models"] = {**rows[3]["models"], "body": "smpl:0123456789abcdef"}
+    with pytest.raises(CompatibilityError, match="body smpl:0123456789abcdef"):
+        read_labels(made.write_rows(tmp_path, rows), bench.body, bench.digest)
+
+
+def test_no_pairs_says_why(bench, made, tmp_path):
+    rows = [{**row, "pairs": None, "abstained": "no_margin"} for row in bench.rows[:4]]
+    rows += [{"image_sha256": "a" * 64, "error_code": "no_person"}, {"error_code": "unreadable"}]
+    with pytest.raises(InputError) as caught:
+        read_labels(made.write_rows(tmp_path, rows), bench.body, bench.digest)
+    for words in ("6 rows", "abstained:no_margin 4", "error:no_person 1", "error:unreadable 1"):
+        assert words in str(caught.value)
+
+
+def test_a_cut_file_is_skipped_unless_all_are(bench, made, tmp_path, caplog):
+    whole, cut = sorted(made.write_rows(tmp_path, bench.rows).glob("*.parquet"))
+    cut.write_bytes(cut.read_bytes()[:500])
+    with caplog.at_level(logging.WARNING):
+        labels = read_labels(tmp_path, bench.body, bench.digest)
+    assert labels.counts["broken files"] == 1 and labels.counts["rows"] == 12
+    assert str(cut) in caplog.text
+    whole.write_bytes(b"PAR1 nothing")
+    with pytest.raises(InputError, match="none of the 2"):
+        read_labels(tmp_path, bench.body, bench.digest)
+
+
+def test_damage_inside_a_file_is_skipped_too(bench, made, tmp_path):
+    _, damaged = sorted(made.write_rows(tmp_path, bench.rows).glob("*.parquet"))
+    content = bytearray(damaged.read_bytes())
+    content[100:2000] = bytes(1900)
+    damaged.write_bytes(content)
+    labels = read_labels(tmp_path, bench.body, bench.digest)
+    assert labels.counts["broken files"] == 1 and labels.counts["rows"] == 12
+
+
+@pytest.mark.parametrize("what", ["nothing there", "no files", "other columns"])
+def test_folders_that_hold_no_rows(bench, tmp_path, what):
+    folder = tmp_path / "labels"
+    error: type[Exception] = InputError
+    if what != "nothing there":
+        folder.mkdir()
+    if what == "other columns":
+        pq.write_table(
+            pq.read_table(next(bench.folder.rglob("*.parquet"))).drop(["pairs"]), folder / "x.parquet"
+        )
+        error = CompatibilityError
+    with pytest.raises(error):
+        read_labels(folder, bench.body, bench.digest)
+
+
+def test_workers_share_one_global_batch(labels):
+    one = list(itertools.islice(pair_batches(labels, 8, seed=4), 3))
+    two = [list(itertools.islice(pair_batches(labels, 8, seed=4, rank=r, world=2), 3)) for r in (0, 1)]
+    for whole, *parts in zip(one, *two, strict=True):
+        for name in ("condition", "winner", "loser", "noise", "t"):
+            joined = torch.cat([getattr(part, name) for part in parts])
+            assert torch.equal(getattr(whole, name), joined)
+
+
+def test_a_resumed_stream_goes_on_and_an_epoch_holds_each_pair_once(labels):
+    count = len(labels.pairs)
+    stream = list(itertools.islice(pair_batches(labels, 5, seed=4), 12))
+    resumed = next(pair_batches(labels, 5, seed=4, start=7))
+    assert torch.equal(stream[7].winner, resumed.winner) and torch.equal(stream[7].noise, resumed.noise)
+    epoch = next(pair_batches(labels, count, seed=4))
+    assert sorted(epoch.winner[:, 0].tolist()) == sorted(labels.pairs.winner[:, 0].tolist())
+    following = next(pair_batches(labels, count, seed=4, start=1))
+    assert not torch.equal(epoch.winner, following.winner)
+
+
+def test_uneven_shares_are_refused(labels):
+    with pytest.raises(InputError, match="9 pairs"):
+        next(pair_batches(labels, 9, seed=0, world=2))
+
+
+def test_only_timesteps_that_sampling_visits_are_drawn(labels):
+    assert set(next(pair_batches(labels, 64, seed=2)).t.tolist()) == set(sampling_steps(4))

@@ -1,0 +1,63 @@
+import itertools
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from alignhmr.training.loop import LoopConfig, Trainer, train
+
+
+def trainer(**changes) -> Trainer:
+    torch.manual_seed(0)
+    module = nn.Linear(3, 1)
+    return Trainer(module, module.parameters(), LoopConfig(**{"steps": 100, "warmup_steps": 10, **changes}))
+
+
+def quadratic(made: Trainer):
+    return lambda batch, number: ((made.module(batch) - 1).square().mean(), {"twice": 2.0 * number})
+
+
+def test_learning_rate_rises_to_its_peak_and_falls_to_its_floor():
+    made = trainer(learning_rate=1e-3, final_rate=0.02)
+    rates = [made.learning_rate(step) for step in range(120)]
+    assert rates[0] == pytest.approx(1e-4) and max(rates) == pytest.approx(1e-3)
+    assert all(b >= a for a, b in itertools.pairwise(rates[:11]))
+    assert all(b <= a for a, b in itertools.pairwise(rates[10:]))
+    assert rates[100] == rates[119] == pytest.approx(2e-5)
+
+
+def test_no_warmup_starts_at_the_peak():
+    assert trainer(warmup_steps=0).learning_rate(0) == pytest.approx(1e-3)
+
+
+def test_training_lowers_the_loss_and_the_average_follows():
+    made = trainer(steps=300, learning_rate=1e-2)
+    reports: list[tuple[int, dict]] = []
+    train(made, quadratic(made), itertools.repeat(torch.ones(4, 3)), lambda *told: reports.append(told))
+    assert made.step_number == 300
+    assert reports[-1][1]["loss"] < 0.01 * reports[0][1]["loss"] + 1e-4
+    average, weight = next(made.ema.parameters()), next(made.module.parameters())
+    assert torch.allclose(average, weight, atol=0.05)
+
+
+def test_reports_are_means_and_the_last_step_reports():
+    made = trainer(steps=7, report_every=3)
+    reports: list[tuple[int, dict]] = []
+    train(made, quadratic(made), itertools.repeat(torch.ones(4, 3)), lambda *told: reports.append(told))
+    assert [(at, values["twice"]) for at, values in reports] == [(3, 2.0), (6, 8.0), (7, 12.0)]
+    assert {"loss", "grad_norm"} <= set(reports[0][1])
+
+
+def test_a_non_finite_loss_changes_no_weight():
+    made = trainer()
+    weight = next(made.module.parameters())
+    before = weight.clone()
+    made.update((made.module(torch.ones(1, 3)) * math.inf).sum())
+    assert torch.equal(weight, before) and made.step_number == 1
+
+
+def test_no_average_when_its_decay_is_zero():
+    made = trainer(steps=5, ema_decay=0.0)
+    train(made, quadratic(made), itertools.repeat(torch.ones(4, 3)), lambda at, values: None)
+    assert torch.equal(next(made.ema.parameters()), next(made.module.parameters()))

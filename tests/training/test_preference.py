@@ -1,0 +1,154 @@
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from alignhmr.core.diffusion.parameters import CAMERA, POSE, SIZE
+from alignhmr.training.data import pair_batches, read_labels
+from alignhmr.training.preference import (
+    PreferenceBatch,
+    PreferenceConfig,
+    PreferenceObjective,
+    alarm,
+    drift_mm,
+    preference_loss,
+    rise_pct,
+)
+
+
+@pytest.fixture
+def batch(bench) -> PreferenceBatch:
+    labels = read_labels(bench.folder, bench.body, bench.digest)
+    return next(pair_batches(labels, 16, seed=1))
+
+
+def swapped(batch: PreferenceBatch) -> PreferenceBatch:
+    return PreferenceBatch(batch.condition, batch.loser, batch.winner, batch.noise, batch.t)
+
+
+def moved(bench, scale: float = 0.05) -> PreferenceObjective:
+    """An objective whose policy has left the reference."""
+    objective = PreferenceObjective(bench.model(), PreferenceConfig(anchor=0.0))
+    generator = torch.Generator().manual_seed(2)
+    with torch.no_grad():
+        for parameter in objective.policy.trainable_in_alignment():
+            parameter.add_(scale * torch.randn(parameter.shape, generator=generator))
+    return objective
+
+
+@pytest.mark.parametrize("beta", [1.0, 1000.0, 1e5])
+@pytest.mark.parametrize("anchor", [0.0, 0.5])
+def test_loss_is_log_2_where_policy_is_reference(bench, batch, beta, anchor):
+    loss, values = PreferenceObjective(bench.model(), PreferenceConfig(beta, anchor))(batch)
+    assert loss.item() == pytest.approx(math.log(2), abs=1e-6)
+    assert values["dpo"] == pytest.approx(math.log(2), abs=1e-6)
+    assert values["accuracy"] == 0.5 and values["margin"] == 0 and rise_pct(values, "winner") == 0
+
+
+def test_a_step_moves_the_winner_down_relative_to_the_loser(bench, batch):
+    objective = PreferenceObjective(bench.model(), PreferenceConfig(anchor=0.0))
+    loss, _ = objective(batch)
+    loss.backward()
+    with torch.no_grad():
+        for parameter in objective.policy.trainable_in_alignment():
+            assert parameter.grad is not None
+            parameter -= 1e-6 * parameter.grad
+    after, values = objective(batch)
+    assert after.item() < loss.item()
+    assert values["margin"] > 0 and values["accuracy"] > 0.5
+
+
+def test_anchor_pulls_back_winners_that_got_worse_and_no_others():
+    config = PreferenceConfig(beta=10.0, anchor=0.5)
+    policy = torch.tensor([0.5, 0.3], requires_grad=True)  # above and below the reference of 0.4
+    loser, reference = torch.full((2,), 0.4), torch.full((2,), 0.4)
+    gradients = []
+    for anchor in (0.5, 0.0):
+        loss, _ = preference_loss(policy, loser, reference, reference, replace(config, anchor=anchor))
+        gradients.append(torch.autograd.grad(loss, policy)[0])
+    with_anchor, without = gradients
+    assert with_anchor[0] - without[0] == pytest.approx(0.5 * 10 / 2 / 2)
+    assert with_anchor[1] == without[1]
+
+
+def test_swapping_winner_and_loser_negates_the_margin(bench, batch):
+    objective = moved(bench)
+    _, one = objective(batch)
+    _, other = objective(swapped(batch))
+    assert one["margin"] != 0
+    assert one["margin"] == pytest.approx(-other["margin"], rel=1e-5)
+    assert one["accuracy"] == pytest.approx(1 - other["accuracy"])
+    assert one["winner_error"] == pytest.approx(other["loser_error"], rel=1e-5)
+
+
+def test_dimension_weights_are_a_weighted_mean_of_part_means():
+    weights = PreferenceConfig(pose=2.0, shape=1.0, camera=1.0).dimension_weights()
+    assert float(weights.sum()) == pytest.approx(1)
+    assert float(weights[POSE].sum()) == pytest.approx(0.5)
+
+
+def test_a_masked_part_gets_no_gradient(bench, batch):
+    objective = PreferenceObjective(bench.model(), PreferenceConfig(camera=0.0))
+    loss, _ = objective(batch)
+    loss.backward()
+    gradient = dict(objective.policy.named_parameters())["denoiser_out.1.bias"].grad
+    assert gradient is not None
+    assert gradient[CAMERA].abs().max() == 0
+    assert gradient[POSE].abs().max() > 0
+
+
+def test_only_the_denoiser_is_trainable(bench, batch):
+    objective = PreferenceObjective(bench.model())
+    objective(batch)[0].backward()
+    allowed = {id(parameter) for parameter in objective.policy.trainable_in_alignment()}
+    trainable = {id(parameter) for parameter in objective.parameters() if parameter.requires_grad}
+    assert trainable == allowed
+    assert all(parameter.grad is None for parameter in objective.reference.parameters())
+
+
+def test_agrees_with_the_formula_in_float64():
+    random = np.random.default_rng(0)
+    config = PreferenceConfig(beta=700.0, anchor=0.3)
+    errors = random.uniform(0.1, 0.13, size=(4, 9))
+    win, lose, ref_win, ref_lose = torch.tensor(errors, dtype=torch.float32)
+    loss, values = preference_loss(win, lose, ref_win, ref_lose, config)
+    total = 0.0
+    for policy_w, policy_l, reference_w, reference_l in errors.T:
+        r = -700 / 2 * ((policy_w - policy_l) - (reference_w - reference_l))
+        total += math.log1p(math.exp(-r)) + 0.3 * 700 / 2 * max(0, policy_w - reference_w)
+    assert loss.item() == pytest.approx(total / 9, rel=1e-4)
+    policy_w, policy_l, reference_w, reference_l = errors.mean(1)
+    assert rise_pct(values, "winner") == pytest.approx(100 * (policy_w / reference_w - 1), abs=1e-3)
+    assert rise_pct(values, "loser") == pytest.approx(100 * (policy_l / reference_l - 1), abs=1e-3)
+
+
+def test_a_hypothesis_far_out_stays_finite(bench, batch):
+    far = PreferenceBatch(batch.condition, batch.winner, batch.loser + 1e6, batch.noise, batch.t)
+    objective = moved(bench)
+    loss, _ = objective(far)
+    loss.backward()
+    grads = [parameter.grad for parameter in objective.policy.trainable_in_alignment()]
+    assert math.isfinite(loss.item()) and all(g is not None and torch.isfinite(g).all() for g in grads)
+
+
+def test_drift_is_zero_at_the_reference_and_grows(bench, batch):
+    body = bench.body
+    still, near, far = (moved(bench, scale) for scale in (0.0, 0.01, 0.1))
+    drifts = [drift_mm(o.policy, o.reference, body, batch.condition) for o in (still, near, far)]
+    assert drifts[0] == 0 and 0 < drifts[1] < drifts[2]
+
+
+def test_alarm_when_the_winner_rises_while_accuracy_shines():
+    def told(error: float, accuracy: float) -> str | None:
+        return alarm({"winner_error": error, "winner_reference": 1.0, "accuracy": accuracy})
+
+    assert "winner's error is 4.0 % above" in str(told(1.04, 0.9))
+    assert told(0.96, 0.9) is None
+    assert told(1.04, 0.4) is None
+    assert "lower the learning rate" in str(told(float("nan"), 0.4))
+
+
+def test_sizes(batch):
+    assert batch.winner.shape == batch.noise.shape == (16, SIZE)

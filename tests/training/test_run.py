@@ -1,0 +1,149 @@
+import io
+import json
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from rich.console import Console
+
+from alignhmr.core.checkpoints import file_digest, load_checkpoint
+from alignhmr.core.diffusion.model import BaseModel
+from alignhmr.core.errors import InputError, SetupError
+from alignhmr.deployments.training_jobs import run_dpo
+from alignhmr.training import fit
+from alignhmr.training.data import pair_batches, read_labels, split
+from alignhmr.training.loop import Trainer, train
+from alignhmr.training.preference import PreferenceConfig, PreferenceObjective
+from alignhmr.training.run import PreferencePlan, run_name, run_preference
+
+pytestmark = [
+    pytest.mark.ray,
+    pytest.mark.timeout(300),
+    # Ray warns of its own old options whenever a trainer is made.
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+]
+
+
+def workers_of_this_process() -> list[int]:
+    """Train workers of the Ray that this process started; another Ray on the machine is left alone."""
+    parents, titles = {}, {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            titles[int(folder.name)] = (folder / "cmdline").read_bytes()
+            parents[int(folder.name)] = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+        except OSError:
+            continue  # it ended meanwhile
+
+    def is_ours(pid: int) -> bool:
+        while pid > 1 and pid != os.getpid():
+            pid = parents.get(pid, 0)
+        return pid == os.getpid()
+
+    return [pid for pid, title in titles.items() if b"RayTrainWorker" in title and is_ours(pid)]
+
+
+def plan_of(bench, **changes) -> PreferencePlan:
+    options = {
+        "data": str(bench.folder), "base": str(bench.base), "steps": 8, "batch_size": 8, "report_every": 2,
+        "save_every": 4, "learning_rate": 1e-3, "objective": PreferenceConfig(beta=200.0), **changes,
+    }  # fmt: skip
+    return PreferencePlan(**options)
+
+
+def plain_history(bench, plan: PreferencePlan) -> tuple[list[dict[str, float]], BaseModel]:
+    """The same run without Ray: one process, whole batches."""
+    labels, _ = split(read_labels(plan.data, bench.body, bench.digest))
+    objective = PreferenceObjective(bench.model(), plan.objective)
+    trainer = Trainer(objective.policy, objective.policy.trainable_in_alignment(), plan.loop())
+    history: list[dict[str, float]] = []
+    batches = pair_batches(labels, plan.batch_size, plan.seed)
+    train(
+        trainer,
+        lambda batch, _: objective(batch),
+        batches,
+        lambda at, told: history.append({"step": at, **told}),
+    )
+    return history, objective.policy
+
+
+def test_two_workers_learn_what_one_process_learns(bench, ray_session, tmp_path):
+    told: list[dict] = []
+    plan = plan_of(bench)
+    plain, policy = plain_history(bench, plan)
+    run = run_preference(plan, tmp_path, workers=2, watch=told.append)
+    assert [row["step"] for row in run.history] == [2, 4, 6, 8]
+    assert told == run.history
+    assert plain[0]["loss"] != plain[-1]["loss"] and run.history[-1]["drift_mm"] > 0
+    for ours, theirs in zip(run.history, plain, strict=True):
+        for name in theirs:
+            assert ours[name] == pytest.approx(theirs[name], rel=1e-4, abs=1e-4), name
+    before = bench.model().state_dict()
+    after = run.policy.state_dict()
+    assert all(torch.allclose(after[name], value, atol=1e-5) for name, value in policy.state_dict().items())
+    moved = {name for name, value in before.items() if not torch.equal(value, after[name])}
+    assert moved and all(name.startswith(("time.", "denoiser")) for name in moved)
+    assert not list(tmp_path.iterdir()), "a run that ended well leaves no checkpoints behind"
+
+
+@pytest.mark.slow
+def test_a_killed_worker_costs_only_time(bench, ray_session, tmp_path):
+    """SIGKILL to one worker after the first commit: the curve is that of an undisturbed run."""
+    plan = plan_of(bench, steps=400, save_every=20, report_every=20)
+    calm, _ = plain_history(bench, plan)
+    killed: list[int] = []
+
+    def kill_once() -> None:
+        folder = tmp_path / "hit"
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline and not list(folder.rglob("state.safetensors")):
+            time.sleep(0.05)
+        pid = workers_of_this_process()[0]
+        os.kill(pid, signal.SIGKILL)
+        killed.append(pid)
+
+    thread = threading.Thread(target=kill_once)
+    thread.start()
+    hit = run_preference(plan, tmp_path / "hit", workers=2)
+    thread.join()
+    assert killed
+    assert [row["loss"] for row in hit.history] == pytest.approx([row["loss"] for row in calm], abs=1e-3)
+
+
+def test_more_workers_than_there_are_is_told(bench, ray_session, tmp_path):
+    with pytest.raises(SetupError, match="Ray has"):
+        run_preference(plan_of(bench, batch_size=64), tmp_path, workers=64)
+    with pytest.raises(InputError, match="shared evenly"):
+        run_preference(plan_of(bench), tmp_path, workers=3)
+    with pytest.raises(InputError, match="give 1 or more"):
+        run_preference(plan_of(bench), tmp_path, workers=0)
+
+
+def test_plans_are_told_apart(bench):
+    assert run_name(plan_of(bench)) == run_name(plan_of(bench))
+    assert run_name(plan_of(bench)) != run_name(plan_of(bench, seed=1))
+    assert Path(run_name(plan_of(bench))).name.startswith("unfinished-")
+
+
+def test_the_whole_job_leaves_a_checkpoint_with_its_lineage(bench, clips, ray_session, tmp_path, monkeypatch):
+    monkeypatch.setattr(fit, "fetch", lambda name: clips)
+    console = Console(file=io.StringIO(), width=120)
+    told = run_dpo(
+        bench.folder, tmp_path, base=bench.base, scorer=bench.scorer, workers=1, steps=4, batch_size=8,
+        judged_people=6, hypotheses=3, console=console,
+    )  # fmt: skip
+    path = tmp_path / "base-dpo.safetensors"
+    _, info = load_checkpoint(path, "base", body_digest=bench.body.digest)
+    assert told["checkpoint"] == str(path) and told["sha256"] == file_digest(path)
+    assert info.recipe["parent"] == f"base:{bench.digest}"
+    assert info.recipe["labels"]["rows"] == len(bench.rows) and info.recipe["plan"]["steps"] == 4
+    assert info.metrics["verdict"]["text"] == told["verdict"]["text"]
+    assert json.loads((tmp_path / "metrics.json").read_text()) == json.loads(json.dumps(told))
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["base-dpo.safetensors", "metrics.json"]
+    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    for words in ("mpjpe_zero_noise_mm", "reward_selected", "kept: ", "held out to judge by"):
+        assert words in shown

@@ -1,0 +1,300 @@
+"""Label rows as tensors: people with their evidence, pairs of hypotheses, batches in an order that is fixed.
+
+Rows are read by column name from the Parquet files of `alignhmr label`. A pair's bodies go in as the packed
+vectors that the denoiser diffuses; a row made by another body model or another base model is refused.
+"""
+
+import logging
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.fs as pafs
+import pyarrow.parquet as pq
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from alignhmr.core.body.model import BodyModel
+from alignhmr.core.diffusion import schedule
+from alignhmr.core.diffusion.condition import encode_condition
+from alignhmr.core.diffusion.parameters import SIZE, BodyParameters, pack
+from alignhmr.core.errors import CompatibilityError, InputError
+from alignhmr.core.geometry.cameras import crop_camera_of
+from alignhmr.core.geometry.rotations import axis_angle_to_matrix
+from alignhmr.training.preference import PreferenceBatch
+
+log = logging.getLogger(__name__)
+
+HELD_OUT_SHARE = 0.2
+"""Of the pictures; they judge and are not learned from."""
+SAMPLING_STEPS = 4
+"""Of ``BaseModel.sample``, by default."""
+
+_COLUMNS = (
+    "image_sha256", "error_code", "abstained", "models", "pairs", "keypoints_px", "keypoints_3d_m", "crop_px",
+    "focal_px", "center_px", "pose_aa", "betas", "transl_cam_m",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class People:
+    """Evidence of people in photos; no truth."""
+
+    image_sha256: np.ndarray
+    """Of each person's picture, as text."""
+    keypoints_px: Float[Tensor, "people keypoints 3"]
+    detector_3d_m: Float[Tensor, "people keypoints 3"]
+    has_detector_3d: Float[Tensor, "people"]
+    crop_px: Float[Tensor, "people 3"]
+    focal_px: Float[Tensor, "people"]
+    center_px: Float[Tensor, "people 2"]
+
+    def __len__(self) -> int:
+        return len(self.image_sha256)
+
+    def take(self, index: np.ndarray) -> "People":
+        return People(**{field.name: getattr(self, field.name)[index] for field in fields(self)})
+
+    def condition(self) -> Float[Tensor, "people condition"]:
+        return encode_condition(self.keypoints_px, self.crop_px, self.focal_px, self.center_px)
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Winner and loser as packed vectors, and whose they are."""
+
+    person: Int[np.ndarray, "pairs"]
+    winner: Float[Tensor, "pairs params"]
+    loser: Float[Tensor, "pairs params"]
+    margin: Float[np.ndarray, "pairs"]
+
+    def __len__(self) -> int:
+        return len(self.person)
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What a labelling run found."""
+
+    people: People
+    pairs: Pairs
+    counts: dict[str, int]
+    """Rows, and how many have no pairs and why: ``abstained:...``, ``error:...``; ``broken files``."""
+
+    def part(self, keep: np.ndarray) -> "Labels":
+        """Only the people where ``keep`` is true, with their pairs."""
+        place = np.cumsum(keep) - 1
+        mine = keep[self.pairs.person]
+        index = np.flatnonzero(mine)
+        pairs = Pairs(
+            place[self.pairs.person[mine]],
+            self.pairs.winner[index],
+            self.pairs.loser[index],
+            self.pairs.margin[mine],
+        )
+        return Labels(self.people.take(np.flatnonzero(keep)), pairs, self.counts)
+
+
+def read_labels(
+    source: str | Path, body: BodyModel, base_digest: str, *, filesystem: pafs.FileSystem | None = None
+) -> Labels:
+    """All rows under a folder. A file that can't be read is skipped with a warning, unless none can.
+
+    Raises InputError when there is nothing to learn from, CompatibilityError when a row was made by another
+    body model or another base than those with these digests.
+    """
+    filesystem = filesystem or pafs.LocalFileSystem()
+    people: list[dict[str, Any]] = []
+    pairs: list[tuple[int, np.ndarray, np.ndarray, float]] = []
+    counts: Counter[str] = Counter()
+    for table in _tables(str(source), filesystem, counts):
+        _collect(table, body, base_digest, people, pairs, counts)
+    if not pairs:
+        raise InputError(f"there are no preference pairs in {source}: {_reasons(counts)}")
+    bodies = _pack(pairs, people, body)
+    return Labels(_people(people), bodies, dict(counts))
+
+
+def split(labels: Labels, held_out_share: float = HELD_OUT_SHARE) -> tuple[Labels, Labels]:
+    """(training, held-out), by the digest of the picture alone: people of one picture stay together, and a
+    picture stays on its side when others are added. Neighbouring frames of a video are other pictures."""
+    place = np.array([int(digest[:12], 16) / 16**12 for digest in labels.people.image_sha256])
+    held_out = place < held_out_share
+    if held_out.all() or not held_out.any():
+        # Few pictures, and one side is empty: the one with the lowest digest is held out, if it isn't alone.
+        held_out = (place == place.min()) & (place.min() < place.max())
+    training = labels.part(~held_out)
+    if not len(training.pairs):
+        raise InputError(
+            f"all {len(labels.pairs)} pairs are of the pictures held out to judge by; label more pictures"
+        )
+    return training, labels.part(held_out)
+
+
+def pair_batches(
+    labels: Labels, batch_size: int, seed: int, *, start: int = 0, rank: int = 0, world: int = 1
+) -> Iterator[PreferenceBatch]:
+    """An endless stream of this worker's share of each global batch.
+
+    Global batch k (its pairs, their order, timesteps and noises) depends on (seed, k) alone, so neither the
+    number of workers nor a resume changes what is learned.
+    """
+    if batch_size % world:
+        raise InputError(
+            f"a batch of {batch_size} pairs can't be shared evenly by {world} workers; choose a multiple"
+        )
+    share = batch_size // world
+    mine = slice(rank * share, (rank + 1) * share)
+    condition = labels.people.condition()
+    # Only the timesteps that sampling visits: what the denoiser does at others is never seen.
+    times = torch.tensor(schedule.sampling_steps(SAMPLING_STEPS))
+    count = len(labels.pairs)
+    k = start
+    while True:
+        generator = torch.Generator().manual_seed(seed * 1_000_003 + k)
+        t = times[torch.randint(len(times), (batch_size,), generator=generator)[mine]]
+        noise = torch.randn(batch_size, SIZE, generator=generator)[mine]
+        positions = range(k * batch_size + mine.start, k * batch_size + mine.stop)
+        index = np.array([_permutation(seed, at // count, count)[at % count] for at in positions])
+        yield PreferenceBatch(
+            condition[labels.pairs.person[index]],
+            labels.pairs.winner[index],
+            labels.pairs.loser[index],
+            noise,
+            t,
+        )
+        k += 1
+
+
+@lru_cache(maxsize=4)
+def _permutation(seed: int, epoch: int, count: int) -> np.ndarray:
+    """The order of the pairs in an epoch."""
+    return np.random.default_rng((seed, epoch)).permutation(count)
+
+
+def _tables(source: str, filesystem: pafs.FileSystem, counts: Counter[str]) -> Iterator[pa.Table]:
+    try:
+        found = filesystem.get_file_info(pafs.FileSelector(source, recursive=True))
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise InputError(f"there is no folder {source}; give the --out folder of `alignhmr label`") from error
+    paths = sorted(info.path for info in found if info.is_file and _is_rows(info.path, source))
+    if not paths:
+        raise InputError(f"no Parquet files in {source}; give the --out folder of `alignhmr label`")
+    broken = 0
+    for path in paths:
+        try:
+            names = pq.read_schema(path, filesystem=filesystem).names
+            missing = [name for name in _COLUMNS if name not in names]
+            if missing:
+                raise CompatibilityError(
+                    f"{path} lacks the column {missing[0]!r}; it was not written by this version of"
+                    " `alignhmr label`"
+                )
+            yield pq.read_table(path, filesystem=filesystem, columns=list(_COLUMNS))
+        except (pa.ArrowException, OSError) as error:
+            broken += 1
+            log.warning("skipped %s: not a whole Parquet file (%s)", path, str(error).splitlines()[0])
+    if broken:
+        counts["broken files"] = broken
+    if broken == len(paths):
+        raise InputError(f"none of the {broken} Parquet files in {source} can be read; label anew")
+
+
+def _is_rows(path: str, source: str) -> bool:
+    inside = path.removeprefix(source).strip("/").split("/")
+    return path.endswith(".parquet") and not any(part.startswith(("_", ".")) for part in inside)
+
+
+def _collect(
+    table: pa.Table, body: BodyModel, base_digest: str, people: list[dict[str, Any]],
+    pairs: list[tuple[int, np.ndarray, np.ndarray, float]], counts: Counter[str],
+) -> None:  # fmt: skip
+    for row in range(table.num_rows):
+        cell = {name: table.column(name)[row] for name in table.column_names}
+        counts["rows"] += 1
+        if (code := cell["error_code"].as_py()) is not None:
+            counts[f"error:{code}"] += 1
+            continue
+        models = dict(cell["models"].as_py() or {})
+        _check(models, "body", body.digest, f"body model {body.name}")
+        _check(models, "base", base_digest, "base model")
+        has_3d = cell["keypoints_3d_m"].is_valid
+        person = {
+            "image_sha256": cell["image_sha256"].as_py(),
+            "keypoints_px": _numbers(cell["keypoints_px"], -1, 3),
+            "has_detector_3d": np.float32(has_3d),
+            "crop_px": _numbers(cell["crop_px"], 3),
+            "focal_px": np.float32(cell["focal_px"].as_py()),
+            "center_px": _numbers(cell["center_px"], 2),
+        }
+        person["detector_3d_m"] = (
+            _numbers(cell["keypoints_3d_m"], -1, 3) if has_3d else np.zeros_like(person["keypoints_px"])
+        )
+        index = len(people)
+        people.append(person)
+        found = cell["pairs"].as_py() or []
+        if not found:
+            counts[f"abstained:{cell['abstained'].as_py() or 'no reason given'}"] += 1
+            continue
+        counts["pairs"] += len(found)
+        pose, betas = _numbers(cell["pose_aa"], -1, 72), _numbers(cell["betas"], -1, 10)
+        hypotheses = np.concatenate([pose, betas, _numbers(cell["transl_cam_m"], -1, 3)], 1)
+        for pair in found:
+            pairs.append((index, hypotheses[pair["winner"]], hypotheses[pair["loser"]], pair["margin"]))
+
+
+def _check(models: dict[str, str], name: str, digest: str, wanted: str) -> None:
+    said = models.get(name, "")
+    other = said.rpartition(":")[2]
+    if not other or not digest.startswith(other):
+        raise CompatibilityError(
+            f"the rows were labelled with {name} {said or 'of unknown name'}, but the {wanted} being trained"
+            f" has digest {digest[:16]}; label with the model that you train, or train the one that labelled"
+        )
+
+
+def _numbers(cell: Any, *shape: int) -> np.ndarray:
+    return cell.values.to_numpy(zero_copy_only=False).astype(np.float32).reshape(shape)
+
+
+def _people(rows: list[dict[str, Any]]) -> People:
+    stacked = {
+        field.name: torch.from_numpy(np.stack([row[field.name] for row in rows]))
+        for field in fields(People)
+        if field.name != "image_sha256"
+    }
+    return People(image_sha256=np.array([row["image_sha256"] for row in rows]), **stacked)
+
+
+@torch.no_grad()
+def _pack(
+    pairs: list[tuple[int, np.ndarray, np.ndarray, float]], people: list[dict[str, Any]], body: BodyModel
+) -> Pairs:
+    person = np.array([pair[0] for pair in pairs])
+    crop, focal, center = (
+        torch.from_numpy(np.stack([people[index][name] for index in person]))
+        for name in ("crop_px", "focal_px", "center_px")
+    )
+    packed = []
+    for which in (1, 2):
+        numbers = torch.from_numpy(np.stack([pair[which] for pair in pairs]))
+        rotations = axis_angle_to_matrix(numbers[:, :72].unflatten(-1, (24, 3)))
+        betas, transl = numbers[:, 72:82], numbers[:, 82:]
+        # The crop camera places the root joint; transl is added to a body whose root rests elsewhere.
+        root = body.kinematics(rotations, betas).joints[:, 0]
+        packed.append(
+            pack(BodyParameters(rotations, betas, crop_camera_of(transl + root, crop, focal, center)))
+        )
+    return Pairs(person, packed[0], packed[1], np.array([pair[3] for pair in pairs], np.float32))
+
+
+def _reasons(counts: Counter[str]) -> str:
+    told = [f"{name} {count}" for name, count in sorted(counts.items()) if name not in ("rows", "pairs")]
+    advice = "label more pictures, with more hypotheses, or with a smaller margin"
+    return f"{counts['rows']} rows ({', '.join(told) or 'none of them usable'}); {advice}"

@@ -1,0 +1,259 @@
+"""From a recipe to weights: made people, a model, the loop, evaluation, a checkpoint and its card.
+
+A run writes its state every ``save_every`` steps and resumes exactly: every batch and every noise depends on
+(seed, step) alone. With ``minutes`` the number of steps is measured first and becomes part of the recipe, so
+that what came of a clock can be repeated without one.
+"""
+
+import dataclasses
+import itertools
+import json
+import logging
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from alignhmr.core.body.model import BodyModel
+from alignhmr.core.checkpoints import CheckpointInfo, file_digest, load_checkpoint, resolve, save_checkpoint
+from alignhmr.core.diffusion.model import BaseModel
+from alignhmr.core.errors import CompatibilityError
+from alignhmr.core.perception.assets import fetch
+from alignhmr.core.scoring.scorer import HMRScorer
+from alignhmr.core.synthetic.motion import load_clips, split_clips
+from alignhmr.core.synthetic.observations import Observations, ObservationSampler
+from alignhmr.core.synthetic.poses import PoseMix, PoseSampler
+from alignhmr.training import base as base_training
+from alignhmr.training import scorer as scorer_training
+from alignhmr.training.card import write_card
+from alignhmr.training.loop import Reporter, Step, Trainer, train
+from alignhmr.training.recipe import BaseRecipe, ScorerRecipe, clips_digest
+from alignhmr.training.state import load_state, read_notes, save_state
+
+log = logging.getLogger(__name__)
+
+Started = Callable[[int, int], None]
+"""(steps that were done before, steps in all): told once, before the first step."""
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A finished run."""
+
+    checkpoint: Path
+    card: Path
+    digest: str
+    metrics: dict[str, float]
+    steps: int
+    minutes: float
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What the two kinds of runs differ in."""
+
+    kind: str
+    recipe: BaseRecipe | ScorerRecipe
+    build: Callable[[], tuple[Trainer, Step]]
+    batches: Callable[[int], Iterator[Any]]
+    evaluate: Callable[[nn.Module, int, int], dict[str, float]]
+    body: BodyModel
+    about: dict[str, Any]
+    """Seed and digests of the data: goes into the checkpoint's recipe."""
+
+
+def fit_base(
+    recipe: BaseRecipe, out: Path, *, name: str = "base", seed: int = 0, minutes: float | None = None,
+    resume: bool = False, report: Reporter | None = None, started: Started | None = None,
+    body: BodyModel | None = None,
+) -> Fit:  # fmt: skip
+    """Trains a base model; writes ``out/NAME.safetensors`` (float16) and ``out/NAME.md``."""
+    body = body or BodyModel.load()
+    data, held_out, about = _data(body, recipe.poses)
+
+    def build() -> tuple[Trainer, Step]:
+        torch.manual_seed(seed)
+        model = BaseModel(recipe.model)
+        base_training.initialise(model, data, seed)
+        return Trainer(model, model.parameters(), recipe.loop), base_training.BaseStep(
+            model, body, seed, recipe.losses
+        )
+
+    def evaluate(model: nn.Module, people: int, hypotheses: int) -> dict[str, float]:
+        assert isinstance(model, BaseModel)
+        return base_training.evaluate(model, body, held_out, people=people, hyps=hypotheses)
+
+    def batches(start: int) -> Iterator[Any]:
+        return base_training.observation_batches(data, recipe.batch_size, seed, start)
+
+    plan = _Plan("base", recipe, build, batches, evaluate, body, {"seed": seed, **about})
+    return _fit(plan, out, name, minutes, resume, report, started)
+
+
+def fit_scorer(
+    recipe: ScorerRecipe, out: Path, *, base: str | Path = "starter", name: str = "scorer", seed: int = 0,
+    minutes: float | None = None, resume: bool = False, report: Reporter | None = None,
+    started: Started | None = None, body: BodyModel | None = None,
+) -> Fit:  # fmt: skip
+    """Trains an HMR-Scorer on a frozen base's hypotheses; writes ``out/NAME.safetensors`` and its card."""
+    body = body or BodyModel.load()
+    base_path = resolve(base, "base")
+    base_model, _ = load_checkpoint(base_path, "base", body_digest=body.digest)
+    assert isinstance(base_model, BaseModel)
+    data, held_out, about = _data(body, recipe.poses)
+    groups = scorer_training.GroupSampler(base_model, body, recipe.own, recipe.perturbed)
+
+    def build() -> tuple[Trainer, Step]:
+        torch.manual_seed(seed)
+        scorer = HMRScorer(recipe.model)
+        return Trainer(scorer, scorer.parameters(), recipe.loop), scorer_training.ScorerStep(scorer)
+
+    def evaluate(model: nn.Module, people: int, hypotheses: int) -> dict[str, float]:
+        assert isinstance(model, HMRScorer)
+        return scorer_training.evaluate(model, base_model, body, held_out, people=people, hyps=hypotheses)
+
+    def batches(start: int) -> Iterator[Any]:
+        return scorer_training.group_batches(data, groups, recipe.batch_size, seed, start)
+
+    about |= {"seed": seed, "base": f"{base_path.stem}:{file_digest(base_path)}"}
+    plan = _Plan("scorer", recipe, build, batches, evaluate, body, about)
+    return _fit(plan, out, name, minutes, resume, report, started)
+
+
+def _fit(
+    plan: _Plan, out: Path, name: str, minutes: float | None, resume: bool, report: Reporter | None,
+    started: Started | None,
+) -> Fit:  # fmt: skip
+    state = out / f"{name}.state.safetensors"
+    if resume:
+        steps = _resumed_steps(plan, state)
+    else:
+        steps = _steps_in(plan, minutes) if minutes else plan.recipe.loop.steps
+    plan = _with_steps(plan, steps)
+    trainer, step = plan.build()
+    trainer.config = plan.recipe.loop
+    notes: dict[str, Any] = {"plan": _identity(plan), "seconds": 0.0, "history": []}
+    if resume:
+        notes = load_state(state, trainer)
+    clock, before = time.perf_counter(), notes["seconds"]
+    (started or (lambda done, total: None))(trainer.step_number, steps)
+    batches = plan.batches(trainer.step_number)
+    evaluation = plan.recipe.evaluation
+    while trainer.step_number < steps:
+        stops = (_next(trainer.step_number, every) for every in (plan.recipe.save_every, evaluation.every))
+        stop = min(steps, *stops)
+        train(
+            trainer,
+            step,
+            itertools.islice(batches, stop - trainer.step_number),
+            report or (lambda at, values: None),
+        )
+        notes["seconds"] = before + time.perf_counter() - clock
+        if stop % evaluation.every == 0 and stop < steps:
+            metrics = plan.evaluate(trainer.ema, min(evaluation.people, 256), evaluation.hypotheses)
+            notes["history"].append({"step": stop, **metrics})
+            log.info("step %d: %s", stop, {key: round(value, 3) for key, value in metrics.items()})
+        if stop % plan.recipe.save_every == 0 and stop < steps:
+            save_state(state, trainer, notes)
+    return _finish(plan, trainer.ema, out / f"{name}.safetensors", notes, state)
+
+
+def _finish(plan: _Plan, model: nn.Module, path: Path, notes: dict[str, Any], state: Path) -> Fit:
+    """Evaluates what is shipped (the float16 weights, read back), and writes it."""
+    config = asdict(plan.recipe.model)
+    info = CheckpointInfo(plan.kind, config, plan.body.name, plan.body.digest)
+    rounded = type(model)(plan.recipe.model)
+    rounded.load_state_dict({key: value.half().float() for key, value in model.state_dict().items()})
+    evaluation = plan.recipe.evaluation
+    metrics = plan.evaluate(rounded.eval(), evaluation.people, evaluation.hypotheses)
+    minutes = notes["seconds"] / 60
+    recipe = {
+        **_identity(plan),
+        "minutes": round(minutes, 2),
+        "machine": _machine(),
+        "torch": torch.__version__,
+    }
+    info = replace(info, recipe=recipe, metrics=metrics)
+    digest = save_checkpoint(path, model, info, half=True)
+    card = path.with_suffix(".md")
+    write_card(card, path.stem, digest, model, info, notes["history"])
+    state.unlink(missing_ok=True)
+    return Fit(path, card, digest, metrics, plan.recipe.loop.steps, minutes)
+
+
+def held_out_people(body: BodyModel, count: int, seed: int = 20_260) -> Observations:
+    """People that were made in motion that no model is trained on; always the same ones."""
+    _, held_out, _ = _data(body, PoseMix())
+    return held_out.sample(count, torch.Generator().manual_seed(seed))
+
+
+def _data(body: BodyModel, mix: PoseMix) -> tuple[ObservationSampler, ObservationSampler, dict[str, Any]]:
+    """People to learn from, people to be judged on, and what the data was."""
+    training, held_out = split_clips(load_clips(fetch("motion")))
+    about = {
+        "clips": [clip.name for clip in training],
+        "held_out_clips": [clip.name for clip in held_out],
+        "data_digest": clips_digest(training + held_out),
+    }
+    return (
+        ObservationSampler(body, PoseSampler(training, mix)),
+        # Judged on motion as it was captured, with a little jitter: no procedural or recombined poses.
+        ObservationSampler(body, PoseSampler(held_out, replace(mix, mocap=1.0, recombined=0.0, jitter=0.3))),
+        about,
+    )
+
+
+def _identity(plan: _Plan) -> dict[str, Any]:
+    """What must be the same for a resumed run to be the same run."""
+    tree = {"recipe": asdict(plan.recipe), "body": f"{plan.body.name}:{plan.body.digest}", **plan.about}
+    return json.loads(json.dumps(tree))
+
+
+def _with_steps(plan: _Plan, steps: int) -> _Plan:
+    loop = dataclasses.replace(
+        plan.recipe.loop, steps=steps, warmup_steps=min(plan.recipe.loop.warmup_steps, steps // 4)
+    )
+    return dataclasses.replace(plan, recipe=dataclasses.replace(plan.recipe, loop=loop))
+
+
+def _resumed_steps(plan: _Plan, state: Path) -> int:
+    then = read_notes(state)["plan"]
+    steps = then["recipe"]["loop"]["steps"]
+    now = _identity(_with_steps(plan, steps))
+    if now != then:
+        changed = sorted(key for key in then.keys() | now.keys() if then.get(key) != now.get(key))
+        raise CompatibilityError(
+            f"the run in {state.parent} began with another {', '.join(changed)}; resume with what it began"
+            " with, or start without --resume"
+        )
+    return steps
+
+
+def _steps_in(plan: _Plan, minutes: float, probe: int = 14) -> int:
+    """Steps that this machine makes in the time, from a few on a throw-away model."""
+    trainer, step = plan.build()
+    times: list[float] = []
+    batches = plan.batches(0)
+    for _ in range(probe):
+        clock = time.perf_counter()
+        train(trainer, step, itertools.islice(batches, 1), lambda at, values: None)
+        times.append(time.perf_counter() - clock)
+    seconds = statistics.median(times[2:])
+    steps = max(1, round(minutes * 60 / seconds))
+    log.info("%.0f ms a step: %d steps in %g minutes", 1000 * seconds, steps, minutes)
+    return steps
+
+
+def _next(step: int, every: int) -> int:
+    return (step // every + 1) * every
+
+
+def _machine() -> str:
+    return f"{os.cpu_count()} x {platform.machine()} CPU, {torch.get_num_threads()} threads"

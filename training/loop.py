@@ -1,0 +1,115 @@
+"""The training loop: a plain iterator of batches, a pure step, a reporter. No Ray, no files.
+
+Whoever calls it decides where batches come from, where reports go and when state is saved; so the same
+loop is tested on ten batches, run on a bare GPU box, and wrapped by Ray Train (``run.py``).
+"""
+
+import copy
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+Step = Callable[[Any, int], tuple[Tensor, dict[str, float]]]
+"""(batch, step number) -> (loss, what to report)."""
+Reporter = Callable[[int, dict[str, float]], None]
+
+
+@dataclass(frozen=True)
+class LoopConfig:
+    steps: int
+    learning_rate: float = 1e-3
+    warmup_steps: int = 200
+    final_rate: float = 0.02
+    """Share of the learning rate that is left at the end of the cosine."""
+    clip_norm: float = 1.0
+    weight_decay: float = 0.01
+    ema_decay: float = 0.999
+    report_every: int = 50
+
+
+class Trainer:
+    """Optimiser, learning-rate schedule and EMA of a set of parameters; its state resumes exactly."""
+
+    def __init__(self, module: nn.Module, parameters: Iterable[nn.Parameter], config: LoopConfig) -> None:
+        self.module = module
+        self.parameters = [p for p in parameters if p.requires_grad]
+        self.config = config
+        self.step_number = 0
+        self.optimizer = torch.optim.AdamW(
+            self.parameters,
+            lr=config.learning_rate,
+            weight_decay=config.weight_decay,
+            betas=(0.9, 0.99),
+            fused=True,
+        )
+        self.ema = copy.deepcopy(module).requires_grad_(False)
+
+    def learning_rate(self, step: int) -> float:
+        """Linear warm-up, then half a cosine down to ``final_rate``."""
+        c = self.config
+        if step < c.warmup_steps:
+            return c.learning_rate * (step + 1) / c.warmup_steps
+        progress = (step - c.warmup_steps) / max(1, c.steps - c.warmup_steps)
+        cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+        return c.learning_rate * (c.final_rate + (1 - c.final_rate) * cosine)
+
+    def update(self, loss: Tensor) -> float:
+        """One optimiser step; the gradient's norm before clipping. A non-finite loss changes nothing."""
+        rate = self.learning_rate(self.step_number)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.config.clip_norm)
+        if torch.isfinite(norm):
+            self.optimizer.step()
+            self._update_ema()
+        self.step_number += 1
+        return float(norm)
+
+    @torch.no_grad()
+    def _update_ema(self) -> None:
+        # Short memory at first: otherwise the average would remember the initial weights.
+        decay = min(self.config.ema_decay, (1 + self.step_number) / (10 + self.step_number))
+        torch._foreach_lerp_(list(self.ema.parameters()), list(self.module.parameters()), 1 - decay)  # pyright: ignore
+        for average, current in zip(self.ema.buffers(), self.module.buffers(), strict=True):
+            average.copy_(current)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "step": self.step_number,
+            "module": self.module.state_dict(),
+            "ema": self.ema.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.step_number = state["step"]
+        self.module.load_state_dict(state["module"])
+        self.ema.load_state_dict(state["ema"])
+        self.optimizer.load_state_dict(state["optimizer"])
+
+
+def train(trainer: Trainer, step: Step, batches: Iterable[Any], report: Reporter) -> None:
+    """Runs until ``config.steps``, or until the batches end; reports means over ``report_every`` steps."""
+    sums: dict[str, float] = {}
+    seen = 0
+    for batch in batches:
+        if trainer.step_number >= trainer.config.steps:
+            break
+        loss, values = step(batch, trainer.step_number)
+        values = {"loss": float(loss.detach()), **values}
+        values["grad_norm"] = trainer.update(loss)
+        for name, value in values.items():
+            sums[name] = sums.get(name, 0.0) + value
+        seen += 1
+        if (
+            trainer.step_number % trainer.config.report_every == 0
+            or trainer.step_number == trainer.config.steps
+        ):
+            report(trainer.step_number, {name: total / seen for name, total in sums.items()})
+            sums, seen = {}, 0

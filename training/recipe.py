@@ -1,0 +1,56 @@
+"""What a run is told: everything its result depends on, besides the seed and the code."""
+
+import hashlib
+from dataclasses import dataclass, field
+
+from alignhmr.core.diffusion.model import BaseModelConfig
+from alignhmr.core.scoring.scorer import ScorerConfig
+from alignhmr.core.synthetic.motion import Clip
+from alignhmr.core.synthetic.poses import PoseMix
+from alignhmr.training.base import BaseLossWeights
+from alignhmr.training.loop import LoopConfig
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How often, on how many held-out people, with how many hypotheses each."""
+
+    every: int = 2000
+    people: int = 512
+    hypotheses: int = 20
+
+
+@dataclass(frozen=True)
+class BaseRecipe:
+    """A base model from made people."""
+
+    loop: LoopConfig
+    model: BaseModelConfig = field(default_factory=BaseModelConfig)
+    losses: BaseLossWeights = field(default_factory=BaseLossWeights)
+    poses: PoseMix = field(default_factory=PoseMix)
+    evaluation: Evaluation = field(default_factory=Evaluation)
+    batch_size: int = 256
+    save_every: int = 1000
+
+
+@dataclass(frozen=True)
+class ScorerRecipe:
+    """An HMR-Scorer from made people and a base model's hypotheses."""
+
+    loop: LoopConfig
+    model: ScorerConfig = field(default_factory=ScorerConfig)
+    poses: PoseMix = field(default_factory=PoseMix)
+    evaluation: Evaluation = field(default_factory=Evaluation)
+    batch_size: int = 96
+    own: int = 8
+    perturbed: int = 4
+    save_every: int = 1000
+
+
+def clips_digest(clips: list[Clip]) -> str:
+    """SHA-256 over names and frames: two runs with the same digest drew from the same motion."""
+    digest = hashlib.sha256()
+    for clip in sorted(clips, key=lambda clip: clip.name):
+        digest.update(clip.name.encode())
+        digest.update(clip.rotations.astype("<f8").tobytes())
+    return digest.hexdigest()
