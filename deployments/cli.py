@@ -31,14 +31,17 @@ app.add_typer(train_app, name="train")
 app.add_typer(body_app, name="body")
 
 
-class DetectorName(StrEnum):
-    blazepose = "blazepose"
-    rtdetr_vitpose = "rtdetr-vitpose"
-
-
 class Resolution(StrEnum):
     full = "full"
     small = "small"
+
+
+def _detector(value: str | None) -> str | None:
+    if value is not None and not re.fullmatch(r"blazepose|rtdetr-vitpose(:[^,]+,[^,]+)?", value):
+        raise typer.BadParameter(
+            f"{value!r} is not blazepose, rtdetr-vitpose or rtdetr-vitpose:DETECTOR,POSE"
+        )
+    return value
 
 
 def _device(value: str | None) -> str | None:
@@ -50,6 +53,13 @@ def _device(value: str | None) -> str | None:
 Base = Annotated[str, typer.Option(help="Base model: 'starter' or a .safetensors file.")]
 Scorer = Annotated[str, typer.Option(help="HMR-Scorer: 'starter' or a .safetensors file.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.", callback=_device)]
+Detector = Annotated[
+    str,
+    typer.Option(
+        help="Who finds people: blazepose, or rtdetr-vitpose[:DETECTOR,POSE] with models of your own.",
+        callback=_detector,
+    ),
+]
 Seed = Annotated[int, typer.Option(min=0, help="The same seed gives the same answers.")]
 Hypotheses = Annotated[int, typer.Option(min=1, max=1000, help="Hypotheses per person.")]
 Body = Annotated[str, typer.Option(help="Body model: 'open' or a file made by 'alignhmr body import'.")]
@@ -87,7 +97,10 @@ def label(
     preset: Annotated[str, typer.Option(help="Named settings to start from.")] = "laptop",
     config: Annotated[Path | None, typer.Option(help="YAML file laid over the preset.")] = None,
     detector: Annotated[
-        DetectorName | None, typer.Option(help="Who finds people. [preset: blazepose]")
+        str | None,
+        typer.Option(
+            help="blazepose, or rtdetr-vitpose[:DETECTOR,POSE]. [preset: blazepose]", callback=_detector
+        ),
     ] = None,
     device: Annotated[
         str | None, typer.Option(help="auto, cpu, cuda or cuda:N. [preset: auto]", callback=_device)
@@ -102,7 +115,7 @@ def label(
 
     run(
         source[0] if len(source) == 1 else source, out, hypotheses=hypotheses, seed=seed, captioner=captioner,
-        preset=preset, config=config, detector=detector and detector.value, device=device, limit=limit, base=base,
+        preset=preset, config=config, detector=detector, device=device, limit=limit, base=base,
         scorer=scorer, overwrite=overwrite,
     )  # fmt: skip
 
@@ -183,7 +196,7 @@ def serve(
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 picks a free one.")] = 8000,
     base: Base = "starter",
     scorer: Scorer = "starter",
-    detector: Annotated[DetectorName, typer.Option(help="Who finds people.")] = DetectorName.blazepose,
+    detector: Detector = "blazepose",
     device: Device = "auto",
     replicas: Annotated[
         int | None, typer.Option(min=1, help="Fixed number of model replicas; the load decides otherwise.")
@@ -197,7 +210,7 @@ def serve(
         port=port,
         base=base,
         scorer=scorer,
-        detector=detector.value,
+        detector=detector,
         device=device,
         replicas=replicas,
     )
@@ -222,7 +235,7 @@ def predict(
     resolution: Annotated[
         Resolution, typer.Option(help="Mesh of the open body: 13,718 or 1,229 vertices.")
     ] = Resolution.full,
-    detector: Annotated[DetectorName, typer.Option(help="Who finds people.")] = DetectorName.blazepose,
+    detector: Detector = "blazepose",
     device: Device = "auto",
     base: Base = "starter",
     scorer: Scorer = "starter",
@@ -234,7 +247,7 @@ def predict(
 
     run(
         photos, out, hypotheses=hypotheses, seed=seed, focal_px=focal, boxes=boxes,
-        formats=formats, resolution=resolution.value, detector=detector.value, device=device,
+        formats=formats, resolution=resolution.value, detector=detector, device=device,
         base=base, scorer=scorer,
     )  # fmt: skip
 

@@ -2,13 +2,10 @@
 
 import logging
 import os
-import sys
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from alignhmr.core.errors import SetupError
+from alignhmr.core.native_output import stderr_aside
 from alignhmr.deployments import torchvision_shim
 
 log = logging.getLogger(__name__)
@@ -67,7 +64,7 @@ def _init_patiently(options: dict[str, Any]) -> None:
 
     for last in (False, True):
         try:
-            with _stderr_aside():
+            with stderr_aside():
                 ray.init(**options)
             return
         except Exception as error:
@@ -79,24 +76,6 @@ def _init_patiently(options: dict[str, Any]) -> None:
                     "Ray didn't start within 30 s, twice; stop other work on this machine and try again"
                 ) from error
             log.warning("Ray didn't start in time: trying once more")
-
-
-@contextmanager
-def _stderr_aside() -> Iterator[None]:
-    """Keeps what native code prints to stderr off the terminal; shows it after all if the body raises."""
-    sys.stderr.flush()
-    terminal = os.dup(2)
-    with tempfile.TemporaryFile() as kept:
-        os.dup2(kept.fileno(), 2)
-        try:
-            yield
-        except BaseException:
-            kept.seek(0)
-            os.write(terminal, kept.read())
-            raise
-        finally:
-            os.dup2(terminal, 2)
-            os.close(terminal)
 
 
 def shutdown() -> None:

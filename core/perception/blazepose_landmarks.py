@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from ai_edge_litert.interpreter import Interpreter
 from jaxtyping import Float, UInt8
 
 from alignhmr.core.geometry.crops import SquareCrop
 from alignhmr.core.perception.blazepose_ssd import region
+from alignhmr.core.perception.litert import load_network
 
 INPUT = 256
 HEATMAP = 64
@@ -55,8 +55,7 @@ class PoseLandmarks:
     """The landmark network and what reads its tensors."""
 
     def __init__(self, model: Path, *, threads: int = 1) -> None:
-        self._network = Interpreter(str(model), num_threads=threads)
-        self._network.allocate_tensors()
+        self._network = load_network(model, threads)
         self._input = self._network.get_input_details()[0]["index"]
         outputs = {tuple(detail["shape"]): detail["index"] for detail in self._network.get_output_details()}
         self._points = outputs[(1, 195)]

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from ai_edge_litert.interpreter import Interpreter
 from jaxtyping import Float, UInt8
 
 from alignhmr.core.geometry.crops import SquareCrop
+from alignhmr.core.perception.litert import load_network
 
 INPUT = 224
 STRIDES = (8, 16, 32, 32, 32)
@@ -95,8 +95,7 @@ class PoseSsd:
     """The detector network and what turns its answer into candidates."""
 
     def __init__(self, model: Path, *, threads: int = 1) -> None:
-        self._network = Interpreter(str(model), num_threads=threads)
-        self._network.allocate_tensors()
+        self._network = load_network(model, threads)
         self._input = self._network.get_input_details()[0]["index"]
         outputs = {tuple(detail["shape"]): detail["index"] for detail in self._network.get_output_details()}
         self._anchors = anchors()
