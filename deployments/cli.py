@@ -5,15 +5,32 @@ that alignhmr raises on purpose becomes one sentence and its exit code; see ``co
 """
 
 import os
-import re
 import sys
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
 
 from alignhmr.core.errors import AlignhmrError, SetupError
+from alignhmr.deployments.cli_options import (
+    Base,
+    Body,
+    Config,
+    Detector,
+    Device,
+    Hypotheses,
+    Minutes,
+    Out,
+    Preset,
+    Resolution,
+    Resume,
+    Scorer,
+    Seed,
+    checked_detector,
+    checked_device,
+    parse_box,
+    parse_formats,
+)  # fmt: skip
 
 app = typer.Typer(
     name="alignhmr",
@@ -29,40 +46,6 @@ body_app = typer.Typer(
 )
 app.add_typer(train_app, name="train")
 app.add_typer(body_app, name="body")
-
-
-class Resolution(StrEnum):
-    full = "full"
-    small = "small"
-
-
-def _detector(value: str | None) -> str | None:
-    if value is not None and not re.fullmatch(r"blazepose|rtdetr-vitpose(:[^,]+,[^,]+)?", value):
-        raise typer.BadParameter(
-            f"{value!r} is not blazepose, rtdetr-vitpose or rtdetr-vitpose:DETECTOR,POSE"
-        )
-    return value
-
-
-def _device(value: str | None) -> str | None:
-    if value is not None and not re.fullmatch(r"auto|cpu|cuda(:\d+)?", value):
-        raise typer.BadParameter(f"{value!r} is not auto, cpu, cuda or cuda:N")
-    return value
-
-
-Base = Annotated[str, typer.Option(help="Base model: 'starter' or a .safetensors file.")]
-Scorer = Annotated[str, typer.Option(help="HMR-Scorer: 'starter' or a .safetensors file.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.", callback=_device)]
-Detector = Annotated[
-    str,
-    typer.Option(
-        help="Who finds people: blazepose, or rtdetr-vitpose[:DETECTOR,POSE] with models of your own.",
-        callback=_detector,
-    ),
-]
-Seed = Annotated[int, typer.Option(min=0, help="The same seed gives the same answers.")]
-Hypotheses = Annotated[int, typer.Option(min=1, max=1000, help="Hypotheses per person.")]
-Body = Annotated[str, typer.Option(help="Body model: 'open' or a file made by 'alignhmr body import'.")]
 
 
 @app.callback()
@@ -99,11 +82,12 @@ def label(
     detector: Annotated[
         str | None,
         typer.Option(
-            help="blazepose, or rtdetr-vitpose[:DETECTOR,POSE]. [preset: blazepose]", callback=_detector
+            help="blazepose, or rtdetr-vitpose[:DETECTOR,POSE]. [preset: blazepose]",
+            callback=checked_detector,
         ),
     ] = None,
     device: Annotated[
-        str | None, typer.Option(help="auto, cpu, cuda or cuda:N. [preset: auto]", callback=_device)
+        str | None, typer.Option(help="auto, cpu, cuda or cuda:N. [preset: auto]", callback=checked_device)
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first N pictures.")] = None,
     base: Annotated[str | None, typer.Option(help="Base model. [preset: starter]")] = None,
@@ -118,15 +102,6 @@ def label(
         preset=preset, config=config, detector=detector, device=device, limit=limit, base=base,
         scorer=scorer, overwrite=overwrite,
     )  # fmt: skip
-
-
-Out = Annotated[Path, typer.Option("--out", "-o", help="Folder for the checkpoint, its card and metrics.")]
-Minutes = Annotated[
-    float | None, typer.Option(min=0.05, help="Train for about this long instead of the preset's steps.")
-]
-Resume = Annotated[bool, typer.Option("--resume", help="Go on, exactly, where the run in --out stopped.")]
-Preset = Annotated[str, typer.Option(help="Named settings to start from.")]
-Config = Annotated[Path | None, typer.Option(help="YAML file laid over the preset.")]
 
 
 @train_app.command("base")
@@ -241,8 +216,8 @@ def predict(
     scorer: Scorer = "starter",
 ) -> None:
     """Recover everyone in a few photos, in this process, without Ray."""
-    boxes = [_box(text) for text in box or []]
-    formats = tuple(_formats(format_))
+    boxes = [parse_box(text) for text in box or []]
+    formats = tuple(parse_formats(format_))
     from alignhmr.deployments.predict import run
 
     run(
@@ -340,22 +315,3 @@ def _fail(sentence: str, exit_code: int) -> NoReturn:
         traceback.print_exc()
     print(f"alignhmr: error: {' '.join(sentence.split())}", file=sys.stderr)
     sys.exit(exit_code)
-
-
-def _box(text: str) -> tuple[float, float, float, float]:
-    try:
-        x0, y0, x1, y1 = (float(part) for part in text.split(","))
-    except ValueError:
-        raise typer.BadParameter(f"{text!r} is not x0,y0,x1,y1 in pixels", param_hint="--box") from None
-    if not (x0 < x1 and y0 < y1):
-        raise typer.BadParameter(f"{text!r} has no area; x0 < x1 and y0 < y1 are wanted", param_hint="--box")
-    return x0, y0, x1, y1
-
-
-def _formats(text: str) -> list[str]:
-    known = ("json", "overlay", "glb", "obj", "bvh")
-    chosen = [part.strip() for part in text.split(",") if part.strip()]
-    unknown = [part for part in chosen if part not in known]
-    if unknown or not chosen:
-        raise typer.BadParameter(f"{text!r}: choose from {', '.join(known)}", param_hint="--format")
-    return chosen

@@ -1,0 +1,68 @@
+"""Options that several commands share, and how their values are read."""
+
+import re
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+class Resolution(StrEnum):
+    full = "full"
+    small = "small"
+
+
+def checked_detector(value: str | None) -> str | None:
+    if value is not None and not re.fullmatch(r"blazepose|rtdetr-vitpose(:[^,]+,[^,]+)?", value):
+        raise typer.BadParameter(
+            f"{value!r} is not blazepose, rtdetr-vitpose or rtdetr-vitpose:DETECTOR,POSE"
+        )
+    return value
+
+
+def checked_device(value: str | None) -> str | None:
+    if value is not None and not re.fullmatch(r"auto|cpu|cuda(:\d+)?", value):
+        raise typer.BadParameter(f"{value!r} is not auto, cpu, cuda or cuda:N")
+    return value
+
+
+Base = Annotated[str, typer.Option(help="Base model: 'starter' or a .safetensors file.")]
+Scorer = Annotated[str, typer.Option(help="HMR-Scorer: 'starter' or a .safetensors file.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.", callback=checked_device)]
+Detector = Annotated[
+    str,
+    typer.Option(
+        help="Who finds people: blazepose, or rtdetr-vitpose[:DETECTOR,POSE] with models of your own.",
+        callback=checked_detector,
+    ),
+]
+Seed = Annotated[int, typer.Option(min=0, help="The same seed gives the same answers.")]
+Hypotheses = Annotated[int, typer.Option(min=1, max=1000, help="Hypotheses per person.")]
+Body = Annotated[str, typer.Option(help="Body model: 'open' or a file made by 'alignhmr body import'.")]
+Out = Annotated[Path, typer.Option("--out", "-o", help="Folder for the checkpoint, its card and metrics.")]
+Minutes = Annotated[
+    float | None, typer.Option(min=0.05, help="Train for about this long instead of the preset's steps.")
+]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on, exactly, where the run in --out stopped.")]
+Preset = Annotated[str, typer.Option(help="Named settings to start from.")]
+Config = Annotated[Path | None, typer.Option(help="YAML file laid over the preset.")]
+
+
+def parse_box(text: str) -> tuple[float, float, float, float]:
+    try:
+        x0, y0, x1, y1 = (float(part) for part in text.split(","))
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is not x0,y0,x1,y1 in pixels", param_hint="--box") from None
+    if not (x0 < x1 and y0 < y1):
+        raise typer.BadParameter(f"{text!r} has no area; x0 < x1 and y0 < y1 are wanted", param_hint="--box")
+    return x0, y0, x1, y1
+
+
+def parse_formats(text: str) -> list[str]:
+    known = ("json", "overlay", "glb", "obj", "bvh")
+    chosen = [part.strip() for part in text.split(",") if part.strip()]
+    unknown = [part for part in chosen if part not in known]
+    if unknown or not chosen:
+        raise typer.BadParameter(f"{text!r}: choose from {', '.join(known)}", param_hint="--format")
+    return chosen
