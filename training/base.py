@@ -20,7 +20,8 @@ from alignhmr.core.diffusion.condition import encode_condition, to_crop
 from alignhmr.core.diffusion.model import BaseModel, hypothesis_noise
 from alignhmr.core.diffusion.parameters import BodyParameters, pack, unpack
 from alignhmr.core.geometry.cameras import lift_crop_camera, project
-from alignhmr.core.metrics import four_figures, mpjpe_mm, pa_mpjpe_mm
+from alignhmr.core.metrics.hypotheses import four_figures
+from alignhmr.core.metrics.positions import mpjpe_mm, pa_mpjpe_mm
 from alignhmr.core.synthetic.observations import Observations, ObservationSampler
 
 

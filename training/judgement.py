@@ -18,7 +18,7 @@ from alignhmr.core.body.model import BodyModel
 from alignhmr.core.diffusion.condition import MIN_CONFIDENCE
 from alignhmr.core.diffusion.model import BaseModel, hypothesis_noise
 from alignhmr.core.diffusion.parameters import unpack
-from alignhmr.core.metrics import mpjpe_mm, pa_mpjpe_mm
+from alignhmr.core.metrics.positions import mpjpe_mm, pa_mpjpe_mm
 from alignhmr.core.scoring.scorer import Evidence, HMRScorer
 from alignhmr.core.synthetic.observations import Observations
 from alignhmr.training.base import condition_of

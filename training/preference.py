@@ -26,7 +26,7 @@ from alignhmr.core.body.model import BodyModel
 from alignhmr.core.diffusion import schedule
 from alignhmr.core.diffusion.model import BaseModel
 from alignhmr.core.diffusion.parameters import CAMERA, POSE, SHAPE, SIZE, unpack
-from alignhmr.core.metrics import mpjpe_mm
+from alignhmr.core.metrics.positions import mpjpe_mm
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,9 @@ from alignhmr.core.diffusion.model import BaseModel, hypothesis_noise
 from alignhmr.core.diffusion.parameters import BodyParameters, unpack
 from alignhmr.core.geometry.cameras import fit_translation, lift_crop_camera, project
 from alignhmr.core.geometry.rotations import axis_angle_to_matrix, matrix_to_sixd
-from alignhmr.core.metrics import four_figures, mpjpe_mm, pa_mpjpe_mm, spearman
+from alignhmr.core.metrics.hypotheses import four_figures
+from alignhmr.core.metrics.positions import mpjpe_mm, pa_mpjpe_mm
+from alignhmr.core.metrics.ranking import spearman
 from alignhmr.core.scoring.scorer import Claim, Evidence, HMRScorer, ranking_loss
 from alignhmr.core.synthetic.observations import Observations, ObservationSampler
 from alignhmr.training.base import condition_of

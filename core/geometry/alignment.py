@@ -6,19 +6,24 @@ from torch import Tensor
 
 
 def similarity_align(
-    source: Float[Tensor, "*batch points 3"], target: Float[Tensor, "*batch points 3"]
+    source: Float[Tensor, "*batch points 3"],
+    target: Float[Tensor, "*batch points 3"],
+    weights: Float[Tensor, "*batch points"] | None = None,
 ) -> Float[Tensor, "*batch points 3"]:
     """``source`` after the rotation, scale and translation that bring it nearest to ``target``.
 
-    Umeyama, TPAMI 1991, in float64: the smallest singular value decides a reflection.
+    Umeyama, TPAMI 1991, in float64: the smallest singular value decides a reflection. A point of weight 0 is
+    moved along and has no say.
     """
     dtype = source.dtype
     source, target = source.double(), target.double()
-    mean_s, mean_t = source.mean(-2, keepdim=True), target.mean(-2, keepdim=True)
+    share = torch.ones_like(source[..., 0]) if weights is None else weights.double()
+    share = (share / share.sum(-1, keepdim=True).clamp_min(1e-12))[..., None]
+    mean_s, mean_t = ((share * points).sum(-2, keepdim=True) for points in (source, target))
     s, t = source - mean_s, target - mean_t
-    u, sigma, vt = torch.linalg.svd(s.mT @ t)
+    u, sigma, vt = torch.linalg.svd((share * s).mT @ t)
     sign = torch.linalg.det(u @ vt).sign()
     u = torch.cat([u[..., :2], u[..., 2:] * sign[..., None, None]], -1)
     sigma = torch.cat([sigma[..., :2], sigma[..., 2:] * sign[..., None]], -1)
-    scale = sigma.sum(-1) / s.square().sum((-1, -2)).clamp_min(1e-12)
+    scale = sigma.sum(-1) / (share * s.square()).sum((-1, -2)).clamp_min(1e-12)
     return (scale[..., None, None] * (s @ (u @ vt)) + mean_t).to(dtype)

@@ -20,7 +20,7 @@ from alignhmr.core.diffusion.model import BaseModel, BaseModelConfig, hypothesis
 from alignhmr.core.diffusion.parameters import unpack
 from alignhmr.core.geometry.cameras import fit_translation, lift_crop_camera
 from alignhmr.core.geometry.rotations import matrix_to_axis_angle
-from alignhmr.core.metrics import mpjpe_mm
+from alignhmr.core.metrics.positions import mpjpe_mm
 from alignhmr.core.scoring.preference import Abstention, MiningRule, mine_pairs
 from alignhmr.core.scoring.scorer import HMRScorer, ScorerConfig
 from alignhmr.core.synthetic.motion import load_clips
