@@ -1,0 +1,81 @@
+"""One name, one benchmark: made people, the calibrated videos, or a data set of the user's own."""
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+from alignhmr.core.errors import InputError
+from alignhmr.core.truth.frames import Frame, choose
+from alignhmr.core.truth.records import Sample
+
+MADE: tuple[str, ...] = ("studio", "wild", "crowd", "target")
+"""Domains of made people; `wild` is the one to compare models on, `target` the one to adapt to."""
+MADE_COUNT = 200
+"""Made people where no count is given."""
+DATA_SETS: tuple[str, ...] = ("3dpw", "emdb", "h36m", "mpi3dhp", "agora", "bedlam", "coco")
+
+HELP = (
+    f"{', '.join(MADE)} (made people), pose2sim4 (four calibrated videos), a folder written by `alignhmr synth`, "
+    f"or a data set of your own as NAME:PATH or NAME/SPLIT:PATH with NAME one of {', '.join(DATA_SETS)} "
+    "(coco:IMAGES,ANNOTATIONS.json)"
+)
+
+
+def open_benchmark(name: str, *, count: int | None = None, seed: int = 0) -> Iterator[Sample]:
+    """The samples of that benchmark, read or made one at a time, always in the same order.
+
+    `count` samples are drawn by the seed; None is all of them (`MADE_COUNT` made people). Raises InputError
+    before the first sample for an unknown name, a missing folder or unreadable annotations, and at the sample
+    whose picture is missing.
+    """
+    if count is not None and count < 1:
+        raise InputError(f"{count} samples were asked for; ask for at least 1, or leave the count out")
+    if name in MADE:
+        from alignhmr.core.synthetic.samples import make_benchmark_samples
+
+        return make_benchmark_samples(name, MADE_COUNT if count is None else count, seed)
+    if name == "pose2sim4":
+        from alignhmr.core.truth.pose2sim4 import pose2sim4
+
+        return pose2sim4(count=count, seed=seed)
+    kind, colon, path = name.partition(":")
+    if colon and kind.partition("/")[0] in DATA_SETS:
+        # The first frame is read here, so that a wrong path is said now and not in the middle of a run.
+        frames = _data_set(*kind.partition("/")[::2], path)
+        first = next(frames, None)
+        if first is None:
+            raise InputError(f"{name} holds no annotated person; check that the split is complete")
+        return (frame.read() for frame in choose(itertools.chain([first], frames), count, seed))
+    if not colon and Path(name).is_dir():
+        from alignhmr.core.synthetic.samples import read_samples
+
+        return _thinned(read_samples(Path(name)), count)
+    raise InputError(f"unknown benchmark {name!r}; choose {HELP}")
+
+
+def _data_set(kind: str, split: str, path: str) -> Iterator[Frame]:
+    """Frames of a data set of the user's own, pictures unread."""
+    if not path:
+        raise InputError(f"{kind}: has no path; write {kind}:PATH, where PATH is the data set's folder")
+    # Imported here: one run reads one data set.
+    match kind:
+        case "3dpw":
+            from alignhmr.core.truth.threedpw import read_3dpw as read
+        case "emdb":
+            from alignhmr.core.truth.emdb import read_emdb as read
+        case "h36m":
+            from alignhmr.core.truth.human36m import read_human36m as read
+        case "mpi3dhp":
+            from alignhmr.core.truth.mpi3dhp import read_mpi3dhp as read
+        case "agora":
+            from alignhmr.core.truth.agora import read_agora as read
+        case "bedlam":
+            from alignhmr.core.truth.bedlam import read_bedlam as read
+        case _:
+            from alignhmr.core.truth.coco import read_coco as read
+    reader: Callable[..., Iterable[Frame]] = read
+    return iter(reader(path, split) if split else reader(path))
+
+
+def _thinned(samples: Iterator[Sample], count: int | None) -> Iterator[Sample]:
+    return samples if count is None else itertools.islice(samples, count)
