@@ -8,6 +8,7 @@ Bootstrap, 2015, section 5.4, "expanded percentile interval").
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 
 import numpy as np
 from jaxtyping import Float
@@ -15,6 +16,7 @@ from jaxtyping import Float
 RESAMPLES = 10_000
 MIN_GROUPS = 5
 """With fewer, the draws are so few that no interval can be trusted, and none is given."""
+_CELLS = 4_000_000
 
 
 @dataclass(frozen=True)
@@ -54,8 +56,7 @@ def mean_interval(
     counts = np.bincount(member).astype(np.float64)
     low = high = None
     if len(sums) >= MIN_GROUPS:
-        draws = _draws(len(sums), resamples, seed)
-        means = (draws @ sums) / (draws @ counts)
+        means = _resampled_means(sums, counts, resamples, seed)
         tail = _expanded_tail(len(sums), level)
         low, high = (float(end) for end in np.quantile(means, [tail, 1 - tail]))
     return Interval(float(values.mean()), low, high, len(values), len(sums))
@@ -79,10 +80,21 @@ def paired_difference(
     return mean_interval(difference, groups, level=level, resamples=resamples, seed=seed)
 
 
-def _draws(groups: int, resamples: int, seed: int) -> Float[np.ndarray, "resamples groups"]:
+def _resampled_means(sums: np.ndarray, counts: np.ndarray, resamples: int, seed: int) -> np.ndarray:
+    """Mean of each draw, some thousands of draws at a time: a large set has more groups than memory has room."""
+    rows = max(1, min(resamples, _CELLS // len(sums)))
+    means = []
+    for start in range(0, resamples, rows):
+        draws = _draws(len(sums), rows, seed + start)
+        means.append((draws @ sums) / (draws @ counts))
+    return np.concatenate(means)[:resamples]
+
+
+@lru_cache(maxsize=2)
+def _draws(groups: int, rows: int, seed: int) -> Float[np.ndarray, "rows groups"]:
     """How often each group is drawn: ``groups`` draws with replacement a row."""
     generator = np.random.default_rng(seed)
-    return generator.multinomial(groups, np.full(groups, 1 / groups), size=resamples).astype(np.float64)
+    return generator.multinomial(groups, np.full(groups, 1 / groups), size=rows).astype(np.float64)
 
 
 def _expanded_tail(groups: int, level: float) -> float:

@@ -70,3 +70,12 @@ def test_unknown_values_are_left_out_and_counted() -> None:
 def test_the_same_seed_gives_the_same_interval() -> None:
     values, groups = _clips(np.random.default_rng(0), 12)
     assert mean_interval(values, groups, seed=3) == mean_interval(values, groups, seed=3)
+
+
+def test_many_groups_are_drawn_in_parts_and_give_the_normal_interval() -> None:
+    values = np.random.default_rng(0).normal(100, 10, 5000)
+    interval = mean_interval(values, [str(i) for i in range(5000)], resamples=2000)
+    assert interval.low is not None and interval.high is not None
+    half = 1.96 * values.std() / np.sqrt(5000)
+    assert interval.high - interval.value == pytest.approx(half, rel=0.1)
+    assert interval.value - interval.low == pytest.approx(half, rel=0.1)
