@@ -15,10 +15,13 @@ from alignhmr.core.errors import AlignhmrError, SetupError
 from alignhmr.deployments.cli_options import (
     Base,
     Body,
+    Boxes,
     Config,
     Detector,
     Device,
+    EvaluatedSystem,
     Hypotheses,
+    Intrinsics,
     Minutes,
     Out,
     Preset,
@@ -224,6 +227,72 @@ def predict(
         photos, out, hypotheses=hypotheses, seed=seed, focal_px=focal, boxes=boxes,
         formats=formats, resolution=resolution.value, detector=detector, device=device,
         base=base, scorer=scorer,
+    )  # fmt: skip
+
+
+@app.command("eval")
+def evaluate(
+    benchmarks: Annotated[
+        list[str] | None,
+        typer.Argument(help="studio, wild, crowd, target, pose2sim4, 3dpw:PATH and the like, or a folder."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Folder for records, predictions, table and page.")
+    ] = None,
+    compare: Annotated[
+        tuple[Path, Path] | None,
+        typer.Option(help="Instead: two folders or records; says whether the difference is real."),
+    ] = None,
+    export: Annotated[
+        Path | None,
+        typer.Option(help="Instead: write the benchmarks' pictures, boxes and cameras for another system."),
+    ] = None,
+    system: Annotated[EvaluatedSystem, typer.Option(help="Who answers.")] = EvaluatedSystem.alignhmr,
+    predictions: Annotated[
+        Path | None, typer.Option(help="Another system's answers (Parquet), in place of --system.")
+    ] = None,
+    base: Base = "starter",
+    scorer: Scorer = "starter",
+    body: Body = "open",
+    detector: Detector = "blazepose",
+    hypotheses: Hypotheses = 20,
+    count: Annotated[int | None, typer.Option(min=1, help="Only so many samples of each.")] = None,
+    seed: Seed = 0,
+    joints: Annotated[
+        str, typer.Option(help="Joint set: limbs12, coco17, smpl24, h36m17 or h36m14.")
+    ] = "limbs12",
+    boxes: Annotated[Boxes, typer.Option(help="Whether the true boxes are given.")] = Boxes.given,
+    intrinsics: Annotated[
+        Intrinsics, typer.Option(help="Whether the true camera is given.")
+    ] = Intrinsics.given,
+    device: Device = "auto",
+) -> None:
+    """Measure a system against the truth: a record, a table and a page with the worst cases."""
+    if compare is not None:
+        from alignhmr.deployments.evaluation.command import run_compare
+
+        run_compare(*compare)
+        return
+    if not benchmarks:
+        raise typer.BadParameter(
+            "name at least one, such as wild, or give --compare A B", param_hint="BENCHMARK"
+        )
+    if export is not None:
+        from alignhmr.deployments.evaluation.export import run as run_export
+
+        run_export(benchmarks, export, count=count, seed=seed)
+        return
+    if out is None:
+        raise typer.BadParameter("give a folder for the results", param_hint="--out")
+    from alignhmr.deployments.evaluation.command import Options, run
+
+    run(
+        benchmarks, out,
+        Options(
+            system=system.value, predictions=predictions, base=base, scorer=scorer, body=body, detector=detector,
+            device=device, hypotheses=hypotheses, joints=joints, boxes=boxes.value, intrinsics=intrinsics.value,
+            count=count, seed=seed,
+        ),
     )  # fmt: skip
 
 

@@ -13,6 +13,21 @@ class Resolution(StrEnum):
     small = "small"
 
 
+class EvaluatedSystem(StrEnum):
+    alignhmr = "alignhmr"
+    detector3d = "detector3d"
+
+
+class Boxes(StrEnum):
+    given = "given"
+    detected = "detected"
+
+
+class Intrinsics(StrEnum):
+    given = "given"
+    default = "default"
+
+
 def checked_detector(value: str | None) -> str | None:
     if value is not None and not re.fullmatch(r"blazepose|rtdetr-vitpose(:[^,]+,[^,]+)?", value):
         raise typer.BadParameter(
