@@ -29,18 +29,22 @@ class Difference:
         return int((self.interval.value > 0) != larger_is_better(self.metric))
 
     def sentence(self) -> str:
-        """What may be said of it."""
-        gap, low, high = self.interval.value, self.interval.low, self.interval.high
-        unit = _unit(self.metric)
+        """What may be said of it; shares are told in percent points."""
+        scale, unit = 100 if larger_is_better(self.metric) else 1, _unit(self.metric)
+        gap, low, high = (
+            None if end is None else scale * end
+            for end in (self.interval.value, self.interval.low, self.interval.high)
+        )
+        assert gap is not None
         if low is None or high is None:
             return (
-                f"no verdict: {self.names[0]} minus {self.names[1]} is {gap:+.4g}{unit}, but {self.interval.groups}"
+                f"no verdict: {self.names[0]} minus {self.names[1]} is {gap:+.1f}{unit}, but {self.interval.groups}"
                 f" clips are too few for an interval ({MIN_GROUPS} are wanted)"
             )
         if self.better is None:
-            return f"no real difference: {gap:+.4g}{unit} [{low:+.4g}, {high:+.4g}]"
+            return f"no real difference: {gap:+.1f}{unit} [{low:+.1f}, {high:+.1f}]"
         ends = sorted((abs(low), abs(high)))
-        return f"{self.names[self.better]} is better by {abs(gap):.4g}{unit} [{ends[0]:.4g}, {ends[1]:.4g}]"
+        return f"{self.names[self.better]} is better by {abs(gap):.1f}{unit} [{ends[0]:.1f}, {ends[1]:.1f}]"
 
 
 @dataclass(frozen=True)
@@ -125,7 +129,7 @@ def _floats(column: list[float | None]) -> np.ndarray:
 def _unit(metric: str) -> str:
     endings = {"_mm": " mm", "_deg": " degrees", "_px": " px", "_pct": " % of the box"}
     if larger_is_better(metric):
-        return ""
+        return " points"
     return next((unit for ending, unit in endings.items() if metric.endswith(ending)), "")
 
 

@@ -74,7 +74,7 @@ def run(
 
     A benchmark that can't be evaluated costs only itself: the others are written before its error is raised.
     """
-    console = console or Console(stderr=True, highlight=False)
+    console = console or Console(stderr=True, highlight=False, soft_wrap=True)
     joint_set(options.joints)
     folders = folder_names(benchmarks)
     out = _claim(Path(out))

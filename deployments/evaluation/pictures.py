@@ -127,8 +127,8 @@ def _draw(kept: _Kept, joints: JointSet) -> Case:
     predicted_m = np.asarray(kept.prediction.points_m[joints.points][chosen], np.float64)
     pair = [xyz - xyz[list(joints.root)].mean(0) for xyz in (true_m, predicted_m)]
     used = list(joints.indices)
-    reach = max(float(np.nanmax(np.abs(xyz[used]))) for xyz in pair)
-    scale = 0.46 * min(SIZE) / reach
+    reach = np.max([np.nanmax(np.abs(xyz[used]), axis=0) for xyz in pair], axis=0)
+    scale = 0.45 * min(SIZE[0] / max(reach[0], reach[2]), SIZE[1] / reach[1])
     views = [("photo", _skeletons(kept.crop, photo, kept.matrix, joints))]
     for label, axes in (("front", [0, 1]), ("side", [2, 1])):
         place = np.array([[scale, 0, SIZE[0] / 2], [0, scale, SIZE[1] / 2]])
