@@ -23,7 +23,7 @@ LIMBS: tuple[tuple[int, ...], ...] = (
 
 # Limits in radians about x, y, z for the body's left side (the right is its mirror image), applied as
 # Rz Ry Rx. Ranges from goniometry (Norkin and White), rounded; the spine's share is spread over three joints.
-_LIMITS: dict[int, tuple[tuple[float, float], tuple[float, float], tuple[float, float]]] = {
+LIMITS: dict[int, tuple[tuple[float, float], tuple[float, float], tuple[float, float]]] = {
     1: ((-2.1, 0.4), (-0.6, 0.6), (-0.35, 0.8)),
     4: ((0.0, 2.5), (-0.1, 0.1), (-0.05, 0.05)),
     7: ((-0.5, 0.6), (-0.2, 0.2), (-0.3, 0.3)),
@@ -37,8 +37,9 @@ _LIMITS: dict[int, tuple[tuple[float, float], tuple[float, float], tuple[float, 
     18: ((-0.7, 0.7), (-2.4, 0.0), (-0.1, 0.1)),
     20: ((-0.4, 0.4), (-0.3, 0.3), (-0.6, 0.6)),
 }
-_LEFT_OR_MIDDLE = tuple(_LIMITS)
-_JITTER_RAD = torch.tensor([0.05 if j in (0, 3, 6, 9, 13, 14) else 0.14 for j in range(24)])
+_LEFT_OR_MIDDLE = tuple(LIMITS)
+JITTER_RAD = np.array([0.05 if j in (0, 3, 6, 9, 13, 14) else 0.14 for j in range(24)])
+"""Standard deviation of a joint's jitter: less on the trunk, which carries everything."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,11 @@ class PoseSampler:
                 kind < self.mix.mocap + self.mix.recombined, recombined, self._procedural(count, generator)
             ),
         )
-        noise = torch.randn(count, 24, 3, generator=generator) * _JITTER_RAD[:, None] * self.mix.jitter
+        noise = (
+            torch.randn(count, 24, 3, generator=generator)
+            * torch.tensor(JITTER_RAD).float()[:, None]
+            * self.mix.jitter
+        )
         strength = uniform(count, 1, 1)
         poses = poses @ axis_angle_to_matrix(noise * strength)
         return torch.where(uniform(count)[:, None, None, None] < 0.5, mirror(poses), poses)
@@ -112,7 +117,7 @@ class PoseSampler:
         return self.frames[self.starts[clip] + offset].clone()
 
     def _procedural(self, count: int, generator: torch.Generator) -> Float[Tensor, "count 24 3 3"]:
-        limits = torch.tensor([_LIMITS[j] for j in _LEFT_OR_MIDDLE])
+        limits = torch.tensor([LIMITS[j] for j in _LEFT_OR_MIDDLE])
         # The mean of two uniforms: mid-range is commoner than the limit, as in life.
         draws = torch.rand(2, 2, count, len(_LEFT_OR_MIDDLE), 3, generator=generator).mean(0)
         angles = limits[..., 0] + draws * (limits[..., 1] - limits[..., 0])
