@@ -167,10 +167,44 @@ class _ArrayUnpickler(pickle.Unpickler):
             return _KNOWN[module, name]
         except KeyError:
             raise InputError(
-                f"{self._path} was refused: it asks for {module}.{name}, and a body model needs numpy arrays, "
-                "sparse matrices and chumpy arrays only. Nothing of it was run. Download the file again from "
-                "its publisher, and don't open this one with pickle."
+                f"{self._path} was refused: it asks for {module}.{name}, and a body model or a data set needs "
+                "numpy arrays, sparse matrices and chumpy arrays only. Nothing of it was run. Download the file "
+                "again from its publisher, and don't open this one with pickle."
             ) from None
+
+
+def read_array_pickle(path: Path, what: str) -> dict[str, Any]:
+    """The dict of a pickle whose arrays are inert until `plain` turns them into numpy; nothing in it is run.
+
+    `what` says what was expected, for the sentence of the InputError.
+    """
+    try:
+        content = _ArrayUnpickler(Path(path).read_bytes(), Path(path)).load()
+    except OSError as missing:
+        raise InputError(
+            f"{path} can't be read ({missing.strerror or missing}); give the path of {what}"
+        ) from missing
+    except InputError:
+        raise
+    except Exception as broken:  # a malformed pickle can raise nearly anything
+        raise InputError(
+            f"{path} is not {what} that can be read ({type(broken).__name__}: {broken}); "
+            "download the file again from its publisher"
+        ) from broken
+    if not isinstance(content, dict):
+        raise InputError(
+            f"{path} holds a {type(content).__name__} and not the dict of {what}; get the file anew"
+        )
+    return content
+
+
+def plain(value: object) -> Any:
+    """What an inert value of such a pickle stands for: arrays as numpy, inside dicts and lists as well."""
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return _dense(value) if isinstance(value, _Inert) else value
 
 
 def read_smpl_pickle(path: Path) -> dict[str, np.ndarray]:

@@ -53,17 +53,13 @@ class CalibratedCamera:
         matrix = np.array([[self.focal_px, 0, x], [0, self.focal_px, y], [0, 0, 1]])
         return cv2.undistort(pixels, matrix, np.array(self.distortion))
 
-    def shifted(self, dx_px: float, dy_px: float) -> "CalibratedCamera":
-        """The same camera where its pictures lie shifted on the sensor that was calibrated."""
-        x, y = self.center_px
-        return CalibratedCamera(
-            self.name,
-            self.focal_px,
-            (x + dx_px, y + dy_px),
-            self.distortion,
-            self.R_cam_world,
-            self.center_world_m,
-        )
+    def slope_px_per_m(self, points_cam_m: Float[np.ndarray, "points 3"]) -> Float[np.ndarray, "points 2 3"]:
+        """By how many pixels a projection moves with its point, on camera axes."""
+        x, y, z = points_cam_m.T
+        slope = np.zeros((len(points_cam_m), 2, 3))
+        slope[:, 0, 0] = slope[:, 1, 1] = 1 / z
+        slope[:, 0, 2], slope[:, 1, 2] = -x / z**2, -y / z**2
+        return self.focal_px * slope
 
 
 def read_qca(path: Path) -> list[CalibratedCamera]:
@@ -128,7 +124,7 @@ def triangulate(
     points_px: Float[np.ndarray, "views points 2"],
     weights: Float[np.ndarray, "views points"],
     *,
-    agree_px: float = 25.0,
+    agree_px: float = 60.0,
     robust_px: float = 8.0,
 ) -> Triangulated:
     """The points that most views agree on within `agree_px`, refined by Huber-weighted least squares.
@@ -177,7 +173,10 @@ def _residuals(
 ) -> Float[np.ndarray, "views points"]:
     """Pixel distances; infinite where a point lies behind the camera or is unknown."""
     away = np.stack(
-        [np.linalg.norm(camera.project(points) - uv, axis=-1) for camera, uv in zip(cameras, pixels)]
+        [
+            np.linalg.norm(camera.project(points) - uv, axis=-1)
+            for camera, uv in zip(cameras, pixels, strict=True)
+        ]
     )
     return np.where(np.isfinite(away), away, np.inf)
 
@@ -197,14 +196,11 @@ def _refined(
         for camera, uv, weight in zip(cameras, pixels, weights, strict=True):
             cam = camera.to_cam_m(points)
             usable = (weight > 0) & (cam[:, 2] > 0.05)
-            x, y, z = np.where(usable[:, None], cam, [0.0, 0.0, 1.0]).T
-            off = uv - np.array(camera.center_px) - camera.focal_px * np.stack([x / z, y / z], 1)
+            cam = np.where(usable[:, None], cam, [0.0, 0.0, 1.0])
+            off = uv - np.array(camera.center_px) - camera.focal_px * cam[:, :2] / cam[:, 2:]
             length = np.linalg.norm(off, axis=1)
             w = np.where(usable, weight * np.minimum(1, robust_px / np.maximum(length, 1e-9)), 0.0)
-            slope = np.zeros((len(points), 2, 3))
-            slope[:, 0, 0] = slope[:, 1, 1] = 1 / z
-            slope[:, 0, 2], slope[:, 1, 2] = -x / z**2, -y / z**2
-            slope = camera.focal_px * slope @ camera.R_cam_world
+            slope = camera.slope_px_per_m(cam) @ camera.R_cam_world
             normal += w[:, None, None] * (slope.transpose(0, 2, 1) @ slope)
             right += w[:, None] * np.einsum("nij,ni->nj", slope, np.where(usable[:, None], off, 0.0))
         points = points + np.linalg.solve(normal, right[..., None])[..., 0]

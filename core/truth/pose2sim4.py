@@ -1,16 +1,21 @@
-"""The benchmark `pose2sim4`: a walker filmed by four calibrated cameras, triangulated from all of them.
+"""The benchmark `pose2sim4`: a man on a beam, filmed by four calibrated cameras, triangulated from all of them.
 
-Pictures: the demonstration videos of pose2sim (BSD-3-Clause, David Pagnon and contributors), two sets of four
-cameras x 100 frames at 60 Hz, fetched as an asset. Truth: 23 keypoints in space, made once by
-`python -m alignhmr.core.truth.pose2sim4_making` and shipped, so that everyone measures against the same points;
-how they were made, how far they can be trusted and what they are biased towards stands in README.md.
+Pictures: the demonstration videos of pose2sim (BSD-3-Clause, David Pagnon and contributors), fetched as an
+asset: four cameras, 100 frames at 60 Hz, once as filmed (`single`) and once with a rendered woman drawn in
+(`multi`). Truth: 23 keypoints in space, made once by `python -m alignhmr.core.truth.pose2sim4_making` and shipped,
+so that everyone measures against the same points. How they were made, how far they can be trusted and what they
+are biased towards stands in README.md.
 
-One person walks for 1.7 s: neighbouring frames show the same pose, and both sets show the same moments. A group
-is a camera and a quarter of that time; even so an interval over groups speaks of this walk, not of people.
+The woman has no truth: she was drawn through cameras that the film doesn't obey. She hides the man at times, and
+a system must not mistake her for him. Bystanders have no truth either.
+
+One person moves for 1.7 s: neighbouring frames show nearly the same pose, and both sets show the same moments. A
+group is a quarter of that time, all cameras and both sets: what is resampled. Even so an interval over four groups
+speaks of this film, not of people.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
@@ -26,6 +31,8 @@ from alignhmr.core.truth.multiview import CalibratedCamera, read_qca
 from alignhmr.core.truth.records import Points, Sample, Truth
 
 FRAMES = 100
+FIRST = {"single": 0, "multi": 1}
+"""Frame in which a set shows the film's first moment: `multi` begins with it twice."""
 EVERY = {"single": 4, "multi": 8}
 """Every how many frames a picture is taken: 100 pictures of one person, 52 of two."""
 BLOCKS = 4
@@ -33,15 +40,16 @@ TRUTH_FILE = Path(__file__).parent / "data" / "pose2sim4.npz"
 
 
 @dataclass(frozen=True)
-class SetTruth:
-    """Everyone's points over one set of videos, and where its pictures lie on the calibrated sensors."""
+class FilmTruth:
+    """The man's points over the film, and how the cameras of both sets are really turned."""
 
-    points_world_m: Float[np.ndarray, "frames people points 3"]
-    """``coco23``; NaN where it isn't trusted."""
-    residual_px: Float[np.ndarray, "frames people points"]
+    points_world_m: Float[np.ndarray, "frames points 3"]
+    """``coco23``; NaN where not trusted."""
+    residual_px: Float[np.ndarray, "frames points"]
     """Mean over the views that the point was made from."""
-    views: UInt8[np.ndarray, "frames people points"]
-    shift_px: Float[np.ndarray, "cameras 2"]
+    views: UInt8[np.ndarray, "frames points"]
+    R_single: Float[np.ndarray, "cameras 3 3"]
+    R_multi: Float[np.ndarray, "cameras 3 3"]
 
 
 def pose2sim4(*, count: int | None = None, seed: int = 0) -> Iterator[Sample]:
@@ -53,7 +61,7 @@ def pose2sim4(*, count: int | None = None, seed: int = 0) -> Iterator[Sample]:
         (name, camera, frame)
         for name, every in EVERY.items()
         for camera in range(4)
-        for frame in range(0, FRAMES, every)
+        for frame in range(FIRST[name], FRAMES, every)
     ]
     if count is not None and count < len(chosen):
         picks = np.random.default_rng(seed).choice(len(chosen), count, replace=False)
@@ -62,19 +70,17 @@ def pose2sim4(*, count: int | None = None, seed: int = 0) -> Iterator[Sample]:
 
 
 @cache
-def truth_of(name: str) -> SetTruth:
-    """The shipped truth of the set `single` or `multi`."""
+def film_truth() -> FilmTruth:
+    """The shipped truth."""
     with np.load(TRUTH_FILE) as data:
-        return SetTruth(
-            *(data[f"{name}_{key}"] for key in ("points_world_m", "residual_px", "views", "shift_px"))
-        )
+        return FilmTruth(**{field.name: data[field.name] for field in fields(FilmTruth)})
 
 
 def cameras_of(name: str, folder: Path) -> list[CalibratedCamera]:
-    """The cameras of one set, moved to where its videos really lie on their sensors (see README.md)."""
+    """The cameras of the set `single` or `multi`, turned to where they really look (see README.md)."""
     calibrated = read_qca(folder / name / "Calib.qca.txt")
-    shifts = truth_of(name).shift_px.tolist()
-    return [camera.shifted(*shift) for camera, shift in zip(calibrated, shifts, strict=True)]
+    turned = getattr(film_truth(), f"R_{name}")
+    return [replace(camera, R_cam_world=R) for camera, R in zip(calibrated, turned, strict=True)]
 
 
 def _read(folder: Path, chosen: list[tuple[str, int, int]]) -> Iterator[Sample]:
@@ -97,40 +103,33 @@ def _read(folder: Path, chosen: list[tuple[str, int, int]]) -> Iterator[Sample]:
 
 def _sample(name: str, camera: CalibratedCamera, frame: int, pixels: UInt8[np.ndarray, "h w 3"]) -> Sample:
     upright = camera.undistort(pixels)
-    truth = truth_of(name)
     picture = Picture(upright, sha256(upright.tobytes()).hexdigest())
-    found = [
-        _person(name, index, camera, frame, picture.size) for index in range(truth.points_world_m.shape[1])
-    ]
+    moment = frame - FIRST[name]
     return Sample(
         id=f"{name}-{camera.name}-{frame:03d}",
-        group=f"{camera.name}-{frame * BLOCKS // FRAMES}",
+        group=f"block{moment * BLOCKS // FRAMES}",
         domain="pose2sim4",
         picture=picture,
         intrinsics=camera.intrinsics,
-        people=[person for person in found if person is not None],
+        people=[_man(name, camera, moment, picture.size)],
     )
 
 
-def _person(
-    name: str, index: int, camera: CalibratedCamera, frame: int, size: tuple[int, int]
-) -> Truth | None:
-    truth = truth_of(name)
-    world = truth.points_world_m[frame, index].astype(np.float64)
+def _man(name: str, camera: CalibratedCamera, moment: int, size: tuple[int, int]) -> Truth:
+    film = film_truth()
+    world = film.points_world_m[moment].astype(np.float64)
     known = np.isfinite(world[:, 0])
-    if known.sum() < 8:
-        return None
     px = camera.project(world)
     low, high = np.nanmin(px, 0), np.nanmax(px, 0)
-    # Keypoints end at eyes and ankles: the same margin as the detector's own boxes.
+    # Keypoints end at eyes and toes: the same margin as the detector's own boxes.
     pad = 0.06 * (high - low).max()
     return Truth(
         box_px=np.clip(np.concatenate([low - pad, high + pad]), 0, [*size, *size]).astype(np.float32),
         points={"coco23": Points(cam_m=camera.to_cam_m(world).astype(np.float32), px=px.astype(np.float32))},
         facts={
-            "residual_px": float(np.nanmean(truth.residual_px[frame, index][known])),
-            "views": float(truth.views[frame, index][known].mean()),
             "set": name,
-            "composited": index == 1,
+            "camera": camera.name,
+            "residual_px": float(film.residual_px[moment][known].mean()),
+            "views": float(film.views[moment][known].mean()),
         },
     )
