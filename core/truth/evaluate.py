@@ -3,8 +3,8 @@
 *Missed* is a person whom the truth knows and the system didn't answer: errors in mm, degrees and pixels are
 means over answered people and say nothing of them, which is why the missed share stands beside; shares
 within a threshold (3DPCK, PCK) count every point of a missed person as wrong.
-*Not judged* is a person of whom the truth knows too few points of the joint set: this depends on the benchmark
-alone, and such a person counts nowhere.
+*Not judged* is a person of whom the truth knows, or the picture shows, too few points of the joint set: this depends
+on the benchmark alone, and such a person counts nowhere but in the record's ``not_judged``.
 """
 
 import hashlib
@@ -30,6 +30,9 @@ from alignhmr.core.truth.records import Points, Prediction, Sample, Truth
 
 MIN_POINTS = 6
 """Fewest known points of the joint set: a similarity has 7 degrees of freedom, and 3 points fit nearly anything."""
+MIN_VISIBLE = 3
+"""Fewest points of the joint set that the picture must show, where the truth says which it shows: of someone who
+is behind others or outside but for an elbow, no picture can tell the pose."""
 PCK_3D_MM = 150.0
 """MPI-INF-3DHP's threshold for 3DPCK, about half a head."""
 PCK_2D: tuple[float, ...] = (0.05, 0.1)
@@ -104,6 +107,8 @@ class Evaluation:
             return f"the truth knows fewer than {MIN_POINTS} points of {self.joints.name}"
         if not known[list(self.joints.root)].all():
             return f"the truth doesn't know the root of {self.joints.name}"
+        if points.visible is not None and points.visible[list(self.joints.indices)].sum() < MIN_VISIBLE:
+            return f"the picture shows fewer than {MIN_VISIBLE} points of {self.joints.name}"
         return ""
 
     def _judge(self, sample: Sample, index: int, truth: Truth, prediction: Prediction | None) -> PersonErrors:

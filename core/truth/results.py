@@ -17,7 +17,7 @@ from alignhmr.core.errors import CompatibilityError, InputError
 from alignhmr.core.metrics.bootstrap import mean_interval
 from alignhmr.core.metrics.hypotheses import calibration, coverage, four_figures, four_per_person
 from alignhmr.core.metrics.ranking import auroc, correlations, pair_precision, within_groups
-from alignhmr.core.truth.evaluate import MIN_POINTS, PCK_2D, PCK_3D_MM, Evaluation, PersonErrors
+from alignhmr.core.truth.evaluate import MIN_POINTS, MIN_VISIBLE, PCK_2D, PCK_3D_MM, Evaluation, PersonErrors
 
 FORMAT = "alignhmr.evaluation/1"
 FOUR: tuple[str, ...] = ("zero_noise", "mean", "selected", "best_of_m")
@@ -145,6 +145,7 @@ def _protocol(evaluation: Evaluation) -> dict[str, Any]:
         "boxes": system.boxes,
         "intrinsics": system.intrinsics,
         "min_points": MIN_POINTS,
+        "min_visible": MIN_VISIBLE,
         "pck3d_mm": PCK_3D_MM,
         "box_size": "longer side of the true box",
     }
@@ -272,7 +273,7 @@ def _binned(people: list[PersonErrors], fact: str) -> Callable[[PersonErrors], s
     found = [person.facts[fact] for person in people if fact in person.facts]
     numbers = [value for value in found if isinstance(value, (int, float)) and not isinstance(value, bool)]
     if len(numbers) < len(found) or len(set(numbers)) <= 4:
-        return lambda person: str(person.facts.get(fact, "unknown"))
+        return lambda person: _word(person.facts.get(fact, "unknown"))
     edges = np.quantile(np.array(numbers, np.float64), [0, 1 / 3, 2 / 3, 1])
 
     def name(person: PersonErrors) -> str:
@@ -282,6 +283,10 @@ def _binned(people: list[PersonErrors], fact: str) -> Callable[[PersonErrors], s
         return f"{edges[place]:.3g} to {edges[place + 1]:.3g}"
 
     return name
+
+
+def _word(value: str | float | bool) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def _columns(people: list[PersonErrors]) -> dict[str, Any]:

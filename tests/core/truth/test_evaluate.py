@@ -108,6 +108,18 @@ def test_people_of_whom_too_little_is_known_are_not_judged_and_are_counted(sampl
     assert sum(evaluation.not_judged.values()) == 1
 
 
+def test_people_whom_the_picture_hardly_shows_are_not_judged(samples, predict) -> None:
+    truth = samples[0].people[0]
+    for shown, judged in ((2, 1), (3, 2)):
+        visible = np.zeros(23, bool)
+        visible[[0, 1, 2, 3, 4, 17, *range(5, 5 + shown)]] = (
+            True  # face and feet are in no joint set of limbs
+        )
+        points = {**truth.points, "coco23": replace(truth.points["coco23"], visible=visible)}
+        sample = replace(samples[0], people=[replace(truth, points=points), samples[0].people[1]])
+        assert len(_evaluated([sample], [predict(sample)]).people) == judged
+
+
 def test_leaving_out_a_hard_point_is_refused(samples, predict) -> None:
     predictions = predict(samples[0])
     predictions[1].points_m["coco23"][:, 9] = np.nan
