@@ -195,6 +195,33 @@ def serve(
 
 
 @app.command()
+def synth(
+    domain: Annotated[str, typer.Option(help="studio, wild, crowd or target.")],
+    count: Annotated[int, typer.Option(min=1, help="Pictures.")],
+    out: Annotated[str, typer.Option("--out", "-o", help="Folder or s3:// prefix for the samples.")],
+    split: Annotated[
+        str, typer.Option(help="train or test: they share no motion clip and no family of scenes.")
+    ] = "train",
+    seed: Seed = 0,
+    size: Annotated[int, typer.Option(min=64, max=2048, help="Side of the square pictures in pixels.")] = 256,
+    format_: Annotated[str, typer.Option("--format", help="parquet or webdataset.")] = "parquet",
+    motion: Annotated[
+        Path | None, typer.Option(help="Folder of your own motion: BVH (CMU names), AMASS .npz.")
+    ] = None,
+    backgrounds: Annotated[Path | None, typer.Option(help="Folder of your own photos to stand in.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes that draw. [one a core]")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace other samples in --out.")] = False,
+) -> None:
+    """Draw made people with truth: pose, shape, camera, joints, visibility, masks. Cut short, it goes on."""
+    from alignhmr.deployments.synth import run
+
+    run(
+        domain, count, out, split=split, seed=seed, size_px=size, format=format_, motion=motion,
+        backgrounds=backgrounds, workers=workers, overwrite=overwrite,
+    )  # fmt: skip
+
+
+@app.command()
 def predict(
     photos: Annotated[list[Path], typer.Argument(help="Photos.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the answers.")],

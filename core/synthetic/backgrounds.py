@@ -139,6 +139,10 @@ def _texture(surface, u, v, fine, color):
     shade += far * (0.9 - shade)
     for axis in range(3):
         color[axis] = (surface[3 + axis] + share * (surface[6 + axis] - surface[3 + axis])) * shade
+    if kind == 13 and share < 0.5 and far < 0.5:  # each book has its own colour
+        width = 0.04 + 0.03 * lattice(int(np.floor(b)), 7, 0, seed)
+        for axis in range(3):
+            color[axis] *= 0.3 + 1.4 * lattice(int(np.floor(u / width)), int(np.floor(b)), 3 + axis, seed)
 
 
 @compiled
@@ -319,7 +323,7 @@ def _draw(
                     hidden = 1.0 - dark
             direct = max(0.0, facing) * shadow
             sky_share = 0.5 + 0.5 * normal[1]
-            haze = 1.0 - np.exp(-best * length * 0.006) if room[0] == 0.0 else 0.0
+            haze = 1.0 - np.exp(-best * length * 0.0025) if room[0] == 0.0 else 0.0
             for axis in range(3):
                 ambient = lamps[3, axis] + sky_share * (lamps[2, axis] - lamps[3, axis])
                 light = ambient * hidden * corner + lamps[1, axis] * direct + glow

@@ -56,15 +56,51 @@ class Scene:
 
 _ROOMS: dict[str, dict] = {
     # textures of floor and wall, half size in metres, height, panels and what hangs there, how colourful
-    "backdrop": {"floor": ("plain",), "wall": ("plain",), "half": (5, 8), "height": (5, 6), "panels": (0, 0), "color": 0.15},
-    "cyclorama": {"floor": ("plain",), "wall": ("plain",), "half": (6, 9), "height": (6, 7), "panels": (0, 0), "color": 0.5},
-    "flat": {"floor": ("planks", "carpet"), "wall": ("plain", "stripes"), "half": (2.6, 4.5), "height": (2.5, 3.0), "panels": (3, 7), "hang": ("painting", "window", "shelves", "curtain"), "color": 0.5},
-    "office": {"floor": ("carpet", "tiles"), "wall": ("plain",), "half": (3.5, 7), "height": (2.7, 3.4), "panels": (4, 9), "hang": ("window", "shelves", "painting"), "color": 0.3},
-    "corridor": {"floor": ("tiles", "concrete"), "wall": ("plain", "bricks"), "half": (2.2, 9), "height": (2.6, 3.2), "panels": (3, 8), "hang": ("window", "painting"), "color": 0.35},
-    "gym": {"floor": ("planks",), "wall": ("bricks", "plain"), "half": (6, 11), "height": (5, 8), "panels": (2, 6), "hang": ("window", "corrugated"), "color": 0.4},
-    "cafe": {"floor": ("tiles", "planks"), "wall": ("bricks", "tiles", "stripes"), "half": (3, 5.5), "height": (2.8, 3.8), "panels": (4, 8), "hang": ("window", "painting", "shelves"), "color": 0.6},
-    "warehouse": {"floor": ("concrete",), "wall": ("corrugated",), "half": (8, 14), "height": (6, 9), "panels": (4, 10), "hang": ("shelves", "corrugated"), "color": 0.25},
-    "hangar": {"floor": ("concrete", "asphalt"), "wall": ("corrugated", "concrete"), "half": (9, 15), "height": (7, 10), "panels": (2, 6), "hang": ("shelves", "window"), "color": 0.3},
+    "backdrop": {
+        "floor": ("plain",), "wall": ("plain",),
+        "half": (5, 8), "height": (5, 6), "panels": (0, 0),
+        "color": 0.15,
+    },
+    "cyclorama": {
+        "floor": ("plain",), "wall": ("plain",),
+        "half": (6, 9), "height": (6, 7), "panels": (0, 0),
+        "color": 0.5,
+    },
+    "flat": {
+        "floor": ("planks", "carpet"), "wall": ("plain", "stripes"),
+        "half": (2.6, 4.5), "height": (2.5, 3.0), "panels": (3, 7),
+        "hang": ("painting", "window", "shelves", "curtain"), "color": 0.5,
+    },
+    "office": {
+        "floor": ("carpet", "tiles"), "wall": ("plain",),
+        "half": (3.5, 7), "height": (2.7, 3.4), "panels": (4, 9),
+        "hang": ("window", "shelves", "painting"), "color": 0.3,
+    },
+    "corridor": {
+        "floor": ("tiles", "concrete"), "wall": ("plain", "bricks"),
+        "half": (2.2, 9), "height": (2.6, 3.2), "panels": (3, 8),
+        "hang": ("window", "painting"), "color": 0.35,
+    },
+    "gym": {
+        "floor": ("planks",), "wall": ("bricks", "plain"),
+        "half": (6, 11), "height": (5, 8), "panels": (2, 6),
+        "hang": ("window", "corrugated"), "color": 0.4,
+    },
+    "cafe": {
+        "floor": ("tiles", "planks"), "wall": ("bricks", "tiles", "stripes"),
+        "half": (3, 5.5), "height": (2.8, 3.8), "panels": (4, 8),
+        "hang": ("window", "painting", "shelves"), "color": 0.6,
+    },
+    "warehouse": {
+        "floor": ("concrete",), "wall": ("corrugated",),
+        "half": (8, 14), "height": (6, 9), "panels": (4, 10),
+        "hang": ("shelves", "corrugated"), "color": 0.25,
+    },
+    "hangar": {
+        "floor": ("concrete", "asphalt"), "wall": ("corrugated", "concrete"),
+        "half": (9, 15), "height": (7, 10), "panels": (2, 6),
+        "hang": ("shelves", "window"), "color": 0.3,
+    },
 }  # fmt: skip
 _OUTDOORS: dict[str, dict] = {
     # texture of the ground, its colours as sRGB, counts of buildings and of trees
@@ -113,7 +149,10 @@ def _surface(rng, texture: str, scale: float, first, second) -> np.ndarray:
 
 def _tint(rng, colorful: float, low: float = 0.12, high: float = 0.8) -> np.ndarray:
     grey = rng.uniform(low, high)
-    return np.clip(grey * (1 + colorful * rng.uniform(-0.8, 0.6, 3)), 0.02, 0.92)
+    # Most paint is white, cream or grey; warm more often than cold, green and violet seldom.
+    strength = colorful * (rng.uniform(0, 0.35) if rng.random() < 0.65 else rng.uniform(0.3, 1.0))
+    warmth, other = rng.normal(0.25, 0.6), rng.normal(0, 0.18)
+    return np.clip(grey * (1 + strength * np.array([0.5 * warmth, other, -0.6 * warmth])), 0.02, 0.92)
 
 
 _SCALES = {
@@ -131,6 +170,10 @@ def _textured(rng, texture: str, colorful: float, low: float = 0.12, high: float
     if texture == "bricks" and rng.random() < 0.6:
         return _surface(
             rng, texture, scale, linear((150, 80, 58)) * rng.uniform(0.5, 1.6), linear((170, 160, 150))
+        )
+    if texture == "window":
+        return _surface(
+            rng, texture, scale, linear((250, 250, 246)), linear((176, 208, 240)) * rng.uniform(0.5, 1.0)
         )
     first = _tint(rng, colorful, low, high)
     return _surface(rng, texture, scale, first, np.clip(first * rng.uniform(0.55, 1.5), 0.01, 0.95))

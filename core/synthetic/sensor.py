@@ -64,7 +64,7 @@ def develop(
     height, width = light.shape[:2]
     # As a camera's meter would: the picture's mean is brought towards mid-grey, all the way only by day.
     mean = float(np.mean(light, dtype=np.float64))
-    gain = sensor.exposure * (0.26 / max(mean, 1e-3)) ** (0.5 if dark else 0.85)
+    gain = sensor.exposure * (0.3 / max(mean, 1e-3)) ** (0.5 if dark else 0.85)
     y, x = np.mgrid[0:height, 0:width]
     away = ((x - width / 2) ** 2 + (y - height / 2) ** 2) / (width**2 + height**2) * 4
     fall = (1 - sensor.vignette * 0.5 * away).astype(np.float32)

@@ -1,0 +1,250 @@
+"""``alignhmr synth``: made people as files, drawn on every core through Ray Data."""
+
+import hashlib
+import importlib.metadata
+import json
+import logging
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from alignhmr.core.errors import AlignhmrError, InputError, SetupError
+from alignhmr.core.synthetic.motion import Clip
+from alignhmr.core.synthetic.samples import Maker, make_sample
+from alignhmr.core.synthetic.shards import FORMATS, to_row
+from alignhmr.deployments import runtime
+from alignhmr.deployments.synth_output import Shard, SynthOutput, plan
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What is to be drawn; everything that a worker needs to make a ``Maker``."""
+
+    domain: str
+    split: str
+    seed: int
+    size_px: int
+    own_clips: tuple[Clip, ...] = ()
+    photos: str | None = None
+
+    def maker(self) -> Maker:
+        return Maker(
+            self.domain, self.split, self.seed, size_px=self.size_px, own_clips=list(self.own_clips),
+            photos=Path(self.photos) if self.photos else None,
+        )  # fmt: skip
+
+
+def run(
+    domain: str,
+    count: int,
+    out: str | Path,
+    *,
+    split: str = "train",
+    seed: int = 0,
+    size_px: int = 256,
+    format: str = "parquet",
+    motion: Path | None = None,
+    backgrounds: Path | None = None,
+    workers: int | None = None,
+    overwrite: bool = False,
+    console: Console | None = None,
+) -> dict[str, Any]:
+    """Writes the samples into ``out`` and returns what ``synth.json`` says.
+
+    Raises an AlignhmrError with one clear sentence before the first picture, if anything asked for can't be had.
+    """
+    console = console or Console(stderr=True)
+    start = time.perf_counter()
+    if format not in FORMATS:
+        raise InputError(f"unknown format {format!r}; choose from {', '.join(FORMATS)}")
+    if count < 1:
+        raise InputError(f"{count} samples were asked for; ask for at least 1")
+    own_clips: tuple[Clip, ...] = ()
+    if motion is not None:
+        from alignhmr.core.synthetic.own_motion import load_own_clips
+
+        own_clips = tuple(load_own_clips(motion))
+    photos = None if backgrounds is None else str(backgrounds.resolve())
+    wish = Wish(domain, split, seed, size_px, own_clips, photos)
+    maker = wish.maker()  # refuses here what can't be drawn
+    identity = {
+        "domain": domain,
+        "split": split,
+        "seed": seed,
+        "size_px": size_px,
+        "format": format,
+        "body": maker.body.name,
+        "package_version": _version(),
+        "motion": _motion_digest(own_clips),
+        "backgrounds": _files_digest(maker.photos),
+    }
+    output = SynthOutput.at(str(out), identity, format)
+    output.claim(overwrite=overwrite)
+    shards = plan(count)
+    digests = {shard.name(format): output.kept(shard) for shard in shards}
+    missing = [shard for shard in shards if digests[shard.name(format)] is None]
+    kept = sum(shard.stop - shard.start for shard in shards if shard not in missing)
+    pace: dict[str, float] = {}
+    if missing:
+        made = _draw(missing, wish, output, workers or _cores(), kept, count, console)
+        digests |= {part["name"]: part["digest"] for part in made}
+        first, last = min(part["started"] for part in made), max(part["ended"] for part in made)
+        pace = {
+            "images_per_s": round((count - kept) / max(last - first, 1e-6), 2),
+            "drawing_s": round(last - first, 2),
+        }
+    removed = output.keep_only(set(digests))
+    record = {
+        "status": "finished",
+        "identity": identity,
+        "count": count,
+        "digest": hashlib.sha256(
+            "".join(f"{n} {d}\n" for n, d in sorted(digests.items())).encode()
+        ).hexdigest(),
+        "shards": digests,
+        "kept": kept,
+        "seconds": round(time.perf_counter() - start, 2),
+        **pace,
+    }
+    output.write_record(record)
+    log.info("synth: %d samples, %d kept, %d stray shards removed", count, kept, removed)
+    said = f"{count - kept} pictures drawn" + (f", {kept} were there" if kept else "")
+    speed = (
+        f" at {pace['images_per_s']:.1f}/s, {record['seconds'] - pace['drawing_s']:.1f} s to start"
+        if pace
+        else ""
+    )
+    console.print(f"{out}: {said}{speed}; digest {record['digest'][:16]}")
+    return record
+
+
+class DrawShards:
+    """A worker: draws and writes the shards it is given, one after another."""
+
+    def __init__(self, wish: Wish, output: SynthOutput) -> None:
+        self.maker, self.output = wish.maker(), output
+        make_sample(self.maker, 0)  # loads what numba has compiled
+
+    def __call__(self, table: pa.Table) -> pa.Table:
+        parts = []
+        for row in table.to_pylist():
+            shard = Shard(row["start"], row["stop"])
+            started = time.time()
+            rows = []
+            for index in range(shard.start, shard.stop):
+                made = make_sample(self.maker, index)
+                rows.append(to_row(made.sample, made.jpeg))
+            digest = self.output.write_shard(shard, rows)
+            name = shard.name(self.output.format)
+            parts.append(
+                {"name": name, "digest": digest, "count": len(rows), "started": started, "ended": time.time()}
+            )
+        return pa.table({"part": [json.dumps(part) for part in parts]})
+
+
+def _draw(
+    shards: list[Shard],
+    wish: Wish,
+    output: SynthOutput,
+    workers: int,
+    kept: int,
+    count: int,
+    console: Console,
+) -> list[dict[str, Any]]:
+    import ray.data
+    from ray.exceptions import RayError
+
+    workers = min(workers, len(shards))
+    with console.status("starting Ray"):
+        runtime.start_ray()
+    _check_slots(workers)
+    _quiet()
+    todo = ray.data.from_arrow(
+        [pa.table({"start": [shard.start], "stop": [shard.stop]}) for shard in shards]
+    ).map_batches(
+        DrawShards,
+        fn_constructor_args=[wish, output],
+        batch_format="pyarrow",
+        batch_size=1,
+        compute=ray.data.ActorPoolStrategy(size=workers, max_tasks_in_flight_per_actor=2),
+        num_cpus=1,
+    )
+    made: list[dict[str, Any]] = []
+    columns = (TextColumn("[bold]synth[/bold]"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    try:
+        with Progress(*columns, console=console, transient=True) as progress:
+            task = progress.add_task("synth", total=count, completed=kept)
+            for row in todo.iter_rows():
+                made.append(json.loads(row["part"]))
+                progress.advance(task, made[-1]["count"])
+    except RayError as error:
+        raise _meaning(error) from error
+    return made
+
+
+def _check_slots(workers: int) -> None:
+    import ray
+
+    have = ray.cluster_resources().get("CPU", 0.0)
+    if workers > have:
+        raise SetupError(
+            f"{workers} workers need as many CPU slots, Ray has {have:g}; lower --workers or use a larger machine"
+        )
+
+
+def _quiet() -> None:
+    """Leaves the terminal to our own progress."""
+    import ray.data
+
+    for name in ("ray.data", "ray.data._internal"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    context.use_ray_tqdm = False
+
+
+def _meaning(error: BaseException) -> AlignhmrError:
+    """The error of this program that a failed run stands for."""
+    seen: BaseException | None = error
+    while seen is not None:
+        for candidate in (seen, getattr(seen, "cause", None)):
+            if isinstance(candidate, AlignhmrError):
+                return candidate
+        seen = seen.__cause__
+    text = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
+    return SetupError(f"a worker failed ({text}); run it again, whole shards are kept")
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+
+
+def _version() -> str:
+    try:
+        return importlib.metadata.version("alignhmr")
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def _motion_digest(clips: tuple[Clip, ...]) -> str | None:
+    if not clips:
+        return None
+    digest = hashlib.sha256()
+    for clip in clips:
+        digest.update(clip.name.encode() + clip.rotations.tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _files_digest(paths: list[Path]) -> str | None:
+    if not paths:
+        return None
+    return hashlib.sha256(b"".join(hashlib.sha256(p.read_bytes()).digest() for p in paths)).hexdigest()[:16]
