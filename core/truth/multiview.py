@@ -85,7 +85,7 @@ def read_qca(path: Path) -> list[CalibratedCamera]:
 def _qca_camera(camera: ET.Element) -> CalibratedCamera:
     place, lens = camera.find("transform").attrib, camera.find("intrinsic").attrib  # type: ignore[union-attr]
     rotation = np.array([[float(place[f"r{row}{column}"]) for column in (1, 2, 3)] for row in (1, 2, 3)])
-    if not np.allclose(rotation @ rotation.T, np.eye(3), atol=1e-3):
+    if not np.allclose(rotation @ rotation.T, np.eye(3), atol=1e-3) or np.linalg.det(rotation) < 0:
         raise ValueError(f"camera {camera.get('serial')} has a transform that is no rotation")
     focal = (float(lens["focalLengthU"]) + float(lens["focalLengthV"])) / 2 / 64
     return CalibratedCamera(

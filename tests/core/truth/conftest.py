@@ -1,7 +1,10 @@
-"""A small made benchmark: bodies in random poses with exact truth, and predictions that are off by a known amount."""
+"""A small made benchmark: bodies in random poses with exact truth, and predictions that are off by a known amount;
+a made person before four made cameras; pictures to lie beside made annotations."""
 
 from collections.abc import Callable
+from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -9,6 +12,7 @@ import torch
 from alignhmr.core.body.model import BodyModel
 from alignhmr.core.geometry.rotations import axis_angle_to_matrix
 from alignhmr.core.records import Intrinsics, Picture
+from alignhmr.core.truth.multiview import CalibratedCamera
 from alignhmr.core.truth.predictions import body_key
 from alignhmr.core.truth.records import Points, Prediction, Sample, TrueBody, Truth
 
@@ -96,3 +100,56 @@ def predict(body: BodyModel) -> Predict:
         return predictions
 
     return answer
+
+
+def look_at(center_m: np.ndarray, target_m: np.ndarray) -> np.ndarray:
+    """World -> camera axes of a camera that looks at a point; the world's z is up."""
+    forward = (target_m - center_m) / np.linalg.norm(target_m - center_m)
+    right = np.cross(forward, [0.0, 0.0, 1.0])
+    right = right / np.linalg.norm(right)
+    return np.stack([right, np.cross(forward, right), forward])
+
+
+@pytest.fixture(scope="session")
+def cameras() -> list[CalibratedCamera]:
+    """Four around the origin, about 4 m away."""
+    centers = np.array([[3.5, 1.0, 1.6], [-1.2, 3.8, 2.0], [-3.0, -2.5, 1.2], [2.0, -3.4, 2.2]])
+    return [
+        CalibratedCamera(
+            name=f"cam{index}",
+            focal_px=1600.0 + 20 * index,
+            center_px=(540.0 + 3 * index, 960.0),
+            distortion=(-0.05, 0.14, 0.001, 0.0007),
+            R_cam_world=look_at(center, np.array([0.1, 0.0, 1.0])),
+            center_world_m=center,
+        )
+        for index, center in enumerate(centers)
+    ]
+
+
+@pytest.fixture(scope="session")
+def keypoints_world_m() -> np.ndarray:
+    """[frames, 23, 3]: the open body's keypoints as it waves about, standing on z = 0."""
+    generator = np.random.default_rng(3)
+    time = np.linspace(0, 1, 12)[:, None, None]
+    pose = (
+        0.5 * np.sin(3 * time + generator.uniform(0, 6, (1, 24, 3))) * generator.uniform(0.2, 1, (1, 24, 3))
+    )
+    pose[:, 0] = [np.pi / 2, 0, 0]  # SMPL stands along y
+    body = BodyModel.load("open", "small")
+    points = body.kinematics(
+        axis_angle_to_matrix(torch.tensor(pose, dtype=torch.float32)), torch.zeros(len(time), 10)
+    ).keypoints.numpy()
+    return points.astype(np.float64) + [0.1, 0.0, 1.2]
+
+
+@pytest.fixture
+def write_picture() -> Callable[..., Path]:
+    """Writes a picture of one colour and of that size; returns its path."""
+
+    def write(path: Path, width: int = 64, height: int = 48, level: int = 90) -> Path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(path), np.full((height, width, 3), level, np.uint8))
+        return path
+
+    return write
