@@ -90,7 +90,8 @@ def run(
         try:
             chapters.append(_evaluate(name, samples, system, bodies, out / folders[name], options, console))
         except AlignhmrError as error:
-            console.print(f"{name}: {error}", style="red", markup=False)
+            if len(benchmarks) > 1:  # a single one's error ends the command and is said there
+                console.print(f"{name}: {error}", style="red", markup=False)
             failures.append((name, error))
             continue
         console.print(headline(chapters[-1].result), markup=False)

@@ -25,7 +25,7 @@ def _slow_procrustes_mm(source: np.ndarray, target: np.ndarray) -> float:
     from scipy.spatial.transform import Rotation
 
     s, t = source - source.mean(0), target - target.mean(0)
-    rotation, _ = Rotation.align_vectors(t, s)
+    rotation = Rotation.align_vectors(t, s)[0]
     turned = rotation.apply(s)
     scale = (turned * t).sum() / (s * s).sum()
     return 1000 * float(np.mean([np.linalg.norm(scale * a - b) for a, b in zip(turned, t, strict=True)]))

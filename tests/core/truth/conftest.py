@@ -85,7 +85,8 @@ def predict(body: BodyModel) -> Predict:
             assert truth.body is not None
             points = {}
             for name, true in truth.points.items():
-                noise = noise_m * generator.normal(size=(hyps, *true.cam_m.shape))  # type: ignore[union-attr]
+                assert true.cam_m is not None
+                noise = noise_m * generator.normal(size=(hyps, *true.cam_m.shape))
                 noise[selected] /= 2
                 points[name] = (true.cam_m + noise).astype(np.float32)
             predictions.append(

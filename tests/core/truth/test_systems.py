@@ -35,6 +35,7 @@ class TruthTeller:
     def _person(self, sample: Sample, index: int) -> Person:
         truth = sample.people[index]
         points = truth.points["coco23"]
+        assert points.cam_m is not None and points.px is not None
         confidence = np.ones((23, 1))
         if f"{sample.id}#{index}" == self.unseen:
             confidence[2:] = 0

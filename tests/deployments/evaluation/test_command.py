@@ -60,6 +60,7 @@ def _predictions(noise_m: float, hyps: int = 1, skip: tuple[str, ...] = ()) -> l
     predictions = []
     for sample in _samples():
         true = sample.people[0].points["coco23"].cam_m
+        assert true is not None
         noisy = true + noise_m * generator.normal(size=(hyps, *true.shape))
         px = noisy[..., :2] / noisy[..., 2:] * CAMERA.focal_px + np.array(CAMERA.center_px)
         if sample.id not in skip:
