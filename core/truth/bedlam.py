@@ -50,7 +50,7 @@ def read_labels(path: Path, images: Path, domain: str, smpl: SmplFiles) -> Itera
     """Frames of one label file, in the order in which their pictures first appear."""
     try:
         # Never with pickles: some copies of these files hold Python objects.
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             absent = [key for key in _NEEDED if key not in file]
             if absent:
                 raise InputError(f"{path} is no label file: it lacks {', '.join(absent)}; get it anew")

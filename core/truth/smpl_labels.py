@@ -64,8 +64,9 @@ def joints_m(
 ) -> Float[np.ndarray, "24 3"]:
     """SMPL's joints before any translation."""
     with torch.no_grad():
-        turned = axis_angle_to_matrix(torch.as_tensor(pose_aa, dtype=torch.float32))
-        return body.kinematics(turned, torch.as_tensor(betas, dtype=torch.float32)).joints.numpy()
+        # Copied: arrays out of a file can't be written to, which torch warns about.
+        pose, shape = (torch.from_numpy(np.array(array, np.float32)) for array in (pose_aa, betas))
+        return body.kinematics(axis_angle_to_matrix(pose), shape).joints.numpy()
 
 
 def body_in_camera(
