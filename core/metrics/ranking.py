@@ -29,7 +29,7 @@ def kendall(first: Float[np.ndarray, "n"], second: Float[np.ndarray, "n"]) -> fl
 
     if len(first) < 2 or np.ptp(first) == 0 or np.ptp(second) == 0:
         return 0.0
-    return float(kendalltau(first, second)[0])
+    return float(np.asarray(kendalltau(first, second)[0]))
 
 
 def correlations(scores: Float[np.ndarray, "n"], errors: Float[np.ndarray, "n"]) -> dict[str, float]:

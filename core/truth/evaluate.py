@@ -102,7 +102,7 @@ class Evaluation:
         points = truth.points.get(self.joints.points)
         if points is None or points.cam_m is None:
             return f"the truth has no 3D points of {self.joints.points}"
-        known: np.ndarray = np.isfinite(points.cam_m).all(axis=-1)
+        known = np.asarray(np.isfinite(points.cam_m).all(axis=-1))
         if known[list(self.joints.indices)].sum() < MIN_POINTS:
             return f"the truth knows fewer than {MIN_POINTS} points of {self.joints.name}"
         if not known[list(self.joints.root)].all():

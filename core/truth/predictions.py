@@ -29,7 +29,7 @@ from CameraHMR's SMPL parameters (the same with ``points_m.coco23`` alone from S
         rows["betas"].append(smpl["betas"])
     about = {"format": "alignhmr.predictions/1", "hypotheses": 1, "name": "CameraHMR", "version": "1.0",
              "boxes": "given", "intrinsics": "default", "digests": {"weights": "sha256 of the checkpoint"},
-             "body": "NAME:DIGEST as `alignhmr body import` says"}
+             "body": "smpl-neutral:DIGEST"}  # 16 digits of `sha256sum smpl.npz`
     kinds = {"person": pa.int32(), "sample_id": pa.string()}
     table = pa.table({k: pa.array(v, kinds.get(k, pa.list_(pa.float32()))) for k, v in rows.items()})
     pq.write_table(table.replace_schema_metadata({"alignhmr.predictions": json.dumps(about)}), "camerahmr.parquet")

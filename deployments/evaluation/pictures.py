@@ -147,7 +147,7 @@ def _skeletons(
     used = set(joints.indices)
     for points, color in figures:
         placed = np.asarray(points, np.float64) @ matrix[:, :2].T + matrix[:, 2]
-        known: np.ndarray = np.isfinite(placed).all(axis=1)
+        known = np.asarray(np.isfinite(placed).all(axis=1))
         # Far outside, integers of the drawing routine would overflow.
         spots = np.rint(np.clip(np.where(known[:, None], placed, 0), -2000, 4000) * _SCALE).astype(int)
         for width, shade in ((5 * _SCALE // 2 + 3, (255, 255, 255)), (5 * _SCALE // 2, color)):

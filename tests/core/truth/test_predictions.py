@@ -1,6 +1,7 @@
 """The predictions file: what is written comes back, parameters become points, each mistake gets its sentence."""
 
 import json
+import textwrap
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -9,9 +10,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 
 from alignhmr.core.body.model import BodyModel
 from alignhmr.core.errors import AlignhmrError, CompatibilityError, InputError
+from alignhmr.core.geometry.rotations import axis_angle_to_matrix
+from alignhmr.core.truth import predictions
 from alignhmr.core.truth.predictions import (
     FORMAT,
     KEY,
@@ -44,27 +48,25 @@ def test_what_is_written_comes_back(tmp_path: Path, samples, predict, body: Body
             np.testing.assert_array_equal(getattr(before, name), getattr(after, name))
 
 
-def test_parameters_alone_become_the_points_that_the_body_has(
-    tmp_path: Path, samples, body: BodyModel
+def test_the_example_in_the_docstring_runs_and_its_parameters_become_the_bodys_points(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, samples, body: BodyModel
 ) -> None:
-    """Written as the module's own example does: no alignhmr code, lists of no fixed size."""
-    people = [(s.id, i, t.body) for s in samples for i, t in enumerate(s.people)]
-    rows = {
-        "sample_id": pa.array([sample_id for sample_id, _, _ in people], pa.string()),
-        "person": pa.array([index for _, index, _ in people], pa.int32()),
-        "pose_aa": pa.array([b.pose_aa.ravel() for _, _, b in people], pa.list_(pa.float32())),
-        "betas": pa.array([b.betas for _, _, b in people], pa.list_(pa.float32())),
-    }
-    about = {"format": FORMAT, "hypotheses": 1, "name": "other", "version": "1", "boxes": "given",
-             "intrinsics": "default", "digests": {}, "body": body_key(body)}  # fmt: skip
-    pq.write_table(pa.table(rows).replace_schema_metadata({KEY: json.dumps(about)}), tmp_path / "p.parquet")
-    found = read_predictions(tmp_path / "p.parquet")
-    for (_, _, true), prediction, truth in zip(
-        people, found.predictions, [t for s in samples for t in s.people], strict=True
-    ):
+    people = [(s.id, i, t) for s in samples for i, t in enumerate(s.people)]
+    outputs = []
+    for sample_id, index, truth in people:
+        rotations = axis_angle_to_matrix(torch.from_numpy(truth.body.pose_aa)).numpy()
+        outputs.append((sample_id, index, {"rotations": rotations, "betas": truth.body.betas}))
+    example = textwrap.dedent(
+        "    import json, pyarrow" + str(predictions.__doc__).split("    import json, pyarrow")[1]
+    )
+    monkeypatch.chdir(tmp_path)
+    exec(example.replace("smpl-neutral:DIGEST", body_key(body)), {"outputs": outputs})
+    found = read_predictions(tmp_path / "camerahmr.parquet")
+    assert (found.info.name, found.info.intrinsics, len(found.predictions)) == ("CameraHMR", "default", 24)
+    for (_, _, truth), prediction in zip(people, found.predictions, strict=True):
         for name in ("smpl24", "coco23"):
-            expected = truth.points[name].cam_m - true.transl_cam_m
-            np.testing.assert_allclose(prediction.points_m[name][0], expected, atol=1e-5)
+            expected = truth.points[name].cam_m - truth.body.transl_cam_m
+            np.testing.assert_allclose(prediction.points_m[name][0], expected, atol=2e-5)
 
 
 def _file(tmp_path: Path, samples, predict, change: Callable[[dict, dict], None]) -> Path:
