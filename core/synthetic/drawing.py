@@ -78,7 +78,7 @@ class Layer:
     rgba: Float32[np.ndarray, "height width 4"]
     """Linear colour times coverage, and coverage."""
     masks: UInt8[np.ndarray, "people height width"]
-    """255 where at least half of a pixel sees that person."""
+    """255 where at least half of a pixel sees that person; no two overlap."""
     raster: Raster
     """``SAMPLES`` times the picture's size."""
 
@@ -99,7 +99,10 @@ def draw(
         raster.face_id, raster.barycentric, scene.vertices_m, scene.normals, scene.rest_m, scene.faces, scene.owner,
         scene.colors, scene.rows, camera.eye_m, lamps, light.softness, shadows.depth_m, shadows.view, n, rgba, seen,
     )  # fmt: skip
-    return Layer(rgba, np.where(2 * seen[:people] >= n * n, np.uint8(255), np.uint8(0)), raster)
+    # Two people may see two samples each: the first has the pixel, so that masks never overlap.
+    first = np.argmax(seen, axis=0)[None] == np.arange(len(seen))[:, None, None]
+    masks = np.where((2 * seen >= n * n) & first, np.uint8(255), np.uint8(0))[:people]
+    return Layer(rgba, masks, raster)
 
 
 @compiled

@@ -98,7 +98,7 @@ def make_thing(rng: np.random.Generator, name: str) -> Thing:
             w, h, d = rng.uniform(0.2, 0.42), rng.uniform(0.2, 0.36), rng.uniform(0.08, 0.18)
             made = together(
                 name, box((w, h, d), (0, -h / 2 - 0.16, 0), color),
-                box((0.015, 0.18, 0.02), (w * 0.3, -0.08, 0), other), box((0.015, 0.18, 0.02), (-w * 0.3, -0.08, 0), other),
+                *[box((0.015, 0.18, 0.02), (side * w * 0.3, -0.08, 0), other) for side in (1, -1)],
                 box((w * 0.62, 0.015, 0.02), (0, 0, 0), other),
             )  # fmt: skip
         case "bottle":

@@ -145,7 +145,7 @@ def _leaves() -> list[str]:
 def tar_bytes(rows: Iterable[Mapping[str, Any]]) -> bytes:
     """One shard as WebDataset has it: for each id a .jpg, a .json, and a .mask.png with person k as value k + 1.
 
-    Masks never overlap, each pixel seeing one person at most, so one picture holds them all.
+    Masks never overlap, so one picture holds them all.
     """
     sink = io.BytesIO()
     with tarfile.open(fileobj=sink, mode="w", format=tarfile.USTAR_FORMAT) as archive:
