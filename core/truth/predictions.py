@@ -36,7 +36,7 @@ from CameraHMR's SMPL parameters (the same with ``points_m.coco23`` alone from S
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -59,6 +59,8 @@ Camera = Literal["given", "default"]
 _PLAIN = ("sample_id", "person", "selected", "scores", "expected_error_mm", "pose_aa", "betas")
 _SPAN_M = (0.2, 4.0)
 """Between a seated child's limbs and the tallest person's reach: outside, the unit is not metres."""
+
+_ROW_GROUP = 512  # a person's 20 hypotheses are 25 kB
 
 
 @dataclass(frozen=True)
@@ -96,28 +98,65 @@ def same_body(first: str, second: str) -> bool:
     return first == second or (names[0] == names[1] and names[0].startswith("open-body-"))
 
 
+class PredictionWriter:
+    """Writes predictions as they come, some hundreds at a time; the file appears whole when the block ends well."""
+
+    def __init__(self, path: Path, info: SystemInfo) -> None:
+        self.path, self.info = path, info
+        self._partial = path.with_name(path.name + ".partial")
+        self._writer: pq.ParquetWriter | None = None
+        self._rows: list[dict[str, Any]] = []
+        self._first: tuple[int, list[str]] | None = None
+
+    def __enter__(self) -> "PredictionWriter":
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        return self
+
+    def write(self, predictions: Iterable[Prediction]) -> None:
+        """InputError for one that fills other fields, or has another M, than the first did."""
+        for prediction in predictions:
+            row, hyps = _row(prediction), hypotheses_of(prediction)
+            self._first = self._first or (hyps, list(row))
+            if (hyps, list(row)) != self._first:
+                raise InputError(
+                    f"person {prediction.person} of {prediction.sample_id} has {hyps} hypotheses of {', '.join(row)},"
+                    f" the first one {self._first[0]} of {', '.join(self._first[1])}; fill all rows alike"
+                )
+            self._rows.append(row)
+            if len(self._rows) >= _ROW_GROUP:
+                self._flush()
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            if kind is None:
+                self._flush()
+        finally:
+            if self._writer is not None:
+                self._writer.close()
+        if kind is None and self._writer is not None:
+            self._partial.replace(self.path)
+        else:
+            self._partial.unlink(missing_ok=True)
+
+    def _flush(self) -> None:
+        if not self._rows:
+            return
+        assert self._first is not None
+        table = pa.table({name: _array(name, [row[name] for row in self._rows]) for name in self._first[1]})
+        if self._writer is None:
+            about = {"format": FORMAT, "hypotheses": self._first[0], **asdict(self.info)}
+            schema = table.schema.with_metadata({KEY: json.dumps(about, sort_keys=True)})
+            self._writer = pq.ParquetWriter(self._partial, schema, compression="zstd")
+        self._writer.write_table(table.replace_schema_metadata(self._writer.schema.metadata))
+        self._rows = []
+
+
 def write_predictions(path: Path, info: SystemInfo, predictions: Sequence[Prediction]) -> None:
     """Writes the file whole or not at all. All predictions must fill the same fields with the same M."""
     if not predictions:
         raise InputError(f"there are no predictions to write to {path}; the system answered nobody")
-    hyps = hypotheses_of(predictions[0])
-    columns: dict[str, list[Any]] = {}
-    for number, prediction in enumerate(predictions):
-        row = _row(prediction)
-        if number and (row.keys() != columns.keys() or hypotheses_of(prediction) != hyps):
-            raise InputError(
-                f"person {prediction.person} of {prediction.sample_id} has {hypotheses_of(prediction)} hypotheses"
-                f" of {', '.join(row)}, the first one {hyps} of {', '.join(columns)}; fill all rows alike"
-            )
-        for name, value in row.items():
-            columns.setdefault(name, []).append(value)
-    arrays = {name: _array(name, values) for name, values in columns.items()}
-    about = {"format": FORMAT, "hypotheses": hyps, **asdict(info)}
-    table = pa.table(arrays).replace_schema_metadata({KEY: json.dumps(about, sort_keys=True)})
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    pq.write_table(table, partial, compression="zstd")
-    partial.replace(path)
+    with PredictionWriter(path, info) as writer:
+        writer.write(predictions)
 
 
 def read_predictions(path: Path, body: BodyModel | None = None) -> PredictionFile:

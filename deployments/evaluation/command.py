@@ -29,8 +29,8 @@ from alignhmr.core.recovery import Recoverer
 from alignhmr.core.truth.benchmarks import MADE, MADE_COUNT, open_benchmark
 from alignhmr.core.truth.comparison import Comparison, compare
 from alignhmr.core.truth.evaluate import Evaluation
-from alignhmr.core.truth.predictions import Boxes, Camera, write_predictions
-from alignhmr.core.truth.records import Prediction, Sample
+from alignhmr.core.truth.predictions import Boxes, Camera, PredictionWriter
+from alignhmr.core.truth.records import Sample
 from alignhmr.core.truth.results import Result, result_of
 from alignhmr.core.truth.systems import Alignhmr, Detector3D, FromFile, System
 from alignhmr.deployments import torchvision_shim
@@ -155,20 +155,22 @@ def _evaluate(
     options: Options, console: Console,
 ) -> Chapter:  # fmt: skip
     evaluation = Evaluation(system.info, options.joints, bodies)
-    predictions: list[Prediction] = []
     worst = WorstCases(evaluation.joints)
     total = options.count or (MADE_COUNT if name in MADE else None)
     columns = (
         SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
         TextColumn("{task.fields[text]}"), TimeElapsedColumn(),
     )  # fmt: skip
-    with Progress(*columns, console=console, transient=True) as progress:
+    with (
+        PredictionWriter(folder / PREDICTIONS, system.info) as writer,
+        Progress(*columns, console=console, transient=True) as progress,
+    ):
         task = progress.add_task(name, total=total, text="")
         for sample in samples:
             answers = system.answer(sample)
             people = evaluation.add(sample, answers)
             worst.offer(sample, people, answers)
-            predictions += answers
+            writer.write(answers)
             missed = sum(person.missed for person in evaluation.people)
             text = f"{len(evaluation.people)} people" + (f", {missed} missed" if missed else "")
             progress.update(task, advance=1, text=text)
@@ -182,8 +184,6 @@ def _evaluate(
         )  # fmt: skip
     asked = {"count": options.count, "seed": options.seed}
     result = result_of(evaluation, name, asked=asked, made_by=made_by())
-    folder.mkdir(parents=True, exist_ok=True)
-    write_predictions(folder / PREDICTIONS, system.info, predictions)
     result.write(folder / RECORD)
     return Chapter(result, worst.drawn())
 

@@ -19,6 +19,7 @@ from alignhmr.core.truth import predictions
 from alignhmr.core.truth.predictions import (
     FORMAT,
     KEY,
+    PredictionWriter,
     SystemInfo,
     body_key,
     read_predictions,
@@ -46,6 +47,27 @@ def test_what_is_written_comes_back(tmp_path: Path, samples, predict, body: Body
             np.testing.assert_array_equal(before.points_px[name], after.points_px[name])
         for name in ("pose_aa", "betas", "scores", "expected_error_mm"):
             np.testing.assert_array_equal(getattr(before, name), getattr(after, name))
+
+
+def test_a_file_written_in_parts_is_one_and_a_broken_run_leaves_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, samples, predict, body: BodyModel
+) -> None:
+    monkeypatch.setattr(predictions, "_ROW_GROUP", 5)
+    path = tmp_path / "p.parquet"
+    with PredictionWriter(path, replace(INFO, body=body_key(body))) as writer:
+        for sample in samples:
+            writer.write(predict(sample))
+        assert not path.exists()
+    assert pq.ParquetFile(path).num_row_groups == 5
+    assert len(read_predictions(path).predictions) == 24
+    path.unlink()
+    with (
+        pytest.raises(InputError, match=r"6 hypotheses of .* the first one 4"),
+        PredictionWriter(path, INFO) as writer,
+    ):
+        for hyps in (4, 4, 4, 6):
+            writer.write(predict(samples[0], hyps=hyps))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_example_in_the_docstring_runs_and_its_parameters_become_the_bodys_points(
