@@ -24,9 +24,9 @@ HELP = (
 def open_benchmark(name: str, *, count: int | None = None, seed: int = 0) -> Iterator[Sample]:
     """The samples of that benchmark, read or made one at a time, always in the same order.
 
-    `count` samples are drawn by the seed; None is all of them (`MADE_COUNT` made people). Raises InputError
-    before the first sample for an unknown name, a missing folder or unreadable annotations, and at the sample
-    whose picture is missing.
+    `count` samples are drawn by the seed (of a folder of made people, the first); None is all of them, and
+    `MADE_COUNT` made people. Raises InputError before the first sample for an unknown name, a missing folder or
+    unreadable annotations, and at the sample whose picture is missing.
     """
     if count is not None and count < 1:
         raise InputError(f"{count} samples were asked for; ask for at least 1, or leave the count out")
@@ -46,10 +46,11 @@ def open_benchmark(name: str, *, count: int | None = None, seed: int = 0) -> Ite
         if first is None:
             raise InputError(f"{name} holds no annotated person; check that the split is complete")
         return (frame.read() for frame in choose(itertools.chain([first], frames), count, seed))
-    if not colon and Path(name).is_dir():
-        from alignhmr.core.synthetic.samples import read_samples
+    if name and not colon and Path(name).is_dir():
+        from alignhmr.core.synthetic.shards import read_samples
 
-        return _thinned(read_samples(Path(name)), count)
+        # Made people don't depend on each other: the first ones are as good a choice as any.
+        return itertools.islice(read_samples(Path(name)), count)
     raise InputError(f"unknown benchmark {name!r}; choose {HELP}")
 
 
@@ -75,7 +76,3 @@ def _data_set(kind: str, split: str, path: str) -> Iterator[Frame]:
             from alignhmr.core.truth.coco import read_coco as read
     reader: Callable[..., Iterable[Frame]] = read
     return iter(reader(path, split) if split else reader(path))
-
-
-def _thinned(samples: Iterator[Sample], count: int | None) -> Iterator[Sample]:
-    return samples if count is None else itertools.islice(samples, count)

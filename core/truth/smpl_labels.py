@@ -18,6 +18,7 @@ from alignhmr.core.errors import InputError
 from alignhmr.core.geometry.rotations import axis_angle_to_matrix
 from alignhmr.core.records import Intrinsics
 from alignhmr.core.truth.frames import project_px
+from alignhmr.core.truth.predictions import body_key
 from alignhmr.core.truth.records import Points, TrueBody
 
 GENDERS = ("male", "female", "neutral")
@@ -56,7 +57,7 @@ class SmplFiles:
 
 def name_of(gender: str, body: BodyModel | None) -> str:
     """What a TrueBody of that gender is called: never the open body's name."""
-    return f"smpl:{gender}" if body is None else f"{body.name}:{body.digest}"
+    return f"smpl:{gender}" if body is None else body_key(body)
 
 
 def joints_m(

@@ -2,6 +2,7 @@
 a made person before four made cameras; pictures to lie beside made annotations."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -9,6 +10,8 @@ import numpy as np
 import pytest
 import torch
 
+from alignhmr.core.body import body_file
+from alignhmr.core.body.body_file import BodyFile, read_body_file
 from alignhmr.core.body.model import BodyModel
 from alignhmr.core.geometry.rotations import axis_angle_to_matrix
 from alignhmr.core.records import Intrinsics, Picture
@@ -154,3 +157,18 @@ def write_picture() -> Callable[..., Path]:
         return path
 
     return write
+
+
+@pytest.fixture(scope="session")
+def off_center() -> BodyFile:
+    """A body whose rest pelvis isn't the origin, as SMPL's isn't and the open body's is."""
+    open_body = read_body_file(Path(body_file.__file__).parent / "data" / "open_body_small.npz")
+    moved = open_body.v_template + np.array([0.01, -0.24, 0.03], np.float32)
+    return replace(open_body, name="smpl-made", v_template=moved)
+
+
+@pytest.fixture(scope="session")
+def smpl(off_center: BodyFile) -> BodyModel:
+    body = BodyModel(off_center)
+    assert body.kinematics(torch.eye(3).expand(24, 3, 3), torch.zeros(10)).joints[0].norm() > 0.2
+    return body

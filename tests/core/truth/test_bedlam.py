@@ -1,13 +1,12 @@
 """BEDLAM's and AGORA's .npz labels in miniature."""
 
-import shutil
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
-from alignhmr.core.body import body_file
+from alignhmr.core.body.body_file import BodyFile
 from alignhmr.core.body.model import BodyModel
 from alignhmr.core.body.skeleton import JOINTS, KEYPOINTS
 from alignhmr.core.errors import InputError
@@ -18,7 +17,7 @@ from alignhmr.core.truth.smpl_labels import joints_m
 K = np.array([[80.0, 0, 32], [0, 80, 24], [0, 0, 1]])
 
 
-def labels(body: BodyModel, pose_numbers: int, names: list[str]) -> dict[str, np.ndarray]:
+def labels(smpl: BodyModel, pose_numbers: int, names: list[str]) -> dict[str, np.ndarray]:
     """Rows of people; the open body stands in for theirs."""
     generator = np.random.default_rng(0)
     count = len(names)
@@ -33,7 +32,7 @@ def labels(body: BodyModel, pose_numbers: int, names: list[str]) -> dict[str, np
         full[:22] = pose[row].reshape(-1, 3)[:22]
         if pose_numbers == 72:
             full = pose[row].reshape(24, 3)
-        joints = joints_m(body, full, shape[row][:10]) + trans[row] + move
+        joints = joints_m(smpl, full, shape[row][:10]) + trans[row] + move
         px[row, :22] = (joints[:, :2] / joints[:, 2:] * 80 + [32, 24])[:22]
     return {
         "imgname": np.array(names), "center": np.zeros((count, 2)), "scale": np.ones(count), "pose_cam": pose,
@@ -46,9 +45,9 @@ NAMES = ["seq_000000/seq_000000_0000.png", "seq_000000/seq_000000_0000.png", "se
 
 
 @pytest.fixture
-def root(tmp_path: Path, body: BodyModel, write_picture) -> Path:
+def root(tmp_path: Path, smpl: BodyModel, write_picture) -> Path:
     (tmp_path / "labels").mkdir()
-    np.savez(tmp_path / "labels" / "static-gym.npz", **labels(body, 165, NAMES))
+    np.savez(tmp_path / "labels" / "static-gym.npz", **labels(smpl, 165, NAMES))
     for name in set(NAMES):
         write_picture(tmp_path / "images" / "static-gym" / "png" / name)
     return tmp_path
@@ -62,45 +61,47 @@ def test_people_of_one_picture_come_together(root: Path) -> None:
     assert samples[0].intrinsics.focal_px == 80
 
 
-def test_smplx_labels_give_pixels_and_a_body_of_their_own_name(root: Path, body: BodyModel) -> None:
-    data = labels(body, 165, NAMES)
+def test_smplx_labels_give_pixels_and_a_body_of_their_own_name(root: Path, smpl: BodyModel) -> None:
+    data = labels(smpl, 165, NAMES)
     truth = next(read_bedlam(root)).people[1]
-    smpl = truth.points["smpl24"]
-    assert smpl.cam_m is None and np.isnan(smpl.px[22:]).all()
-    np.testing.assert_allclose(smpl.px[:22], data["gtkps"][1, :22], rtol=1e-5)
+    points = truth.points["smpl24"]
+    assert points.cam_m is None and np.isnan(points.px[22:]).all()
+    np.testing.assert_allclose(points.px[:22], data["gtkps"][1, :22], rtol=1e-5)
     knee = truth.points["coco23"].px[KEYPOINTS.index("right_knee")]
-    np.testing.assert_array_equal(knee, smpl.px[JOINTS.index("right_knee")])
+    np.testing.assert_array_equal(knee, points.px[JOINTS.index("right_knee")])
     assert truth.body is not None and truth.body.body == "smplx:female"
     np.testing.assert_allclose(
         truth.body.pose_aa[:22].ravel(), data["pose_cam"][1, :66], rtol=1e-5, atol=1e-6
     )
     assert not truth.body.pose_aa[22:].any()
     # The parameters, put through the body that made the labels, land on the labels' pixels.
-    joints = joints_m(body, truth.body.pose_aa, truth.body.betas) + truth.body.transl_cam_m
-    np.testing.assert_allclose((joints[:, :2] / joints[:, 2:] * 80 + [32, 24])[:22], smpl.px[:22], atol=1e-2)
-
-
-def test_smpl_labels_with_a_body_give_joints_in_space(tmp_path: Path, body: BodyModel) -> None:
-    (tmp_path / "labels").mkdir()
-    np.savez(tmp_path / "labels" / "static-gym.npz", **labels(body, 72, NAMES))
-    shutil.copy(
-        Path(body_file.__file__).parent / "data" / "open_body_small.npz", tmp_path / "smpl-female.npz"
+    joints = joints_m(smpl, truth.body.pose_aa, truth.body.betas) + truth.body.transl_cam_m
+    np.testing.assert_allclose(
+        (joints[:, :2] / joints[:, 2:] * 80 + [32, 24])[:22], points.px[:22], atol=1e-2
     )
+
+
+def test_smpl_labels_with_a_body_give_joints_in_space(
+    tmp_path: Path, smpl: BodyModel, off_center: BodyFile
+) -> None:
+    (tmp_path / "labels").mkdir()
+    np.savez(tmp_path / "labels" / "static-gym.npz", **labels(smpl, 72, NAMES))
+    off_center.write(tmp_path / "smpl-female.npz")
     truth = next(read_bedlam(tmp_path)).people[0]
     assert (
         truth.points["smpl24"].cam_m is None and truth.body is not None and truth.body.body == "smpl:female"
     )
     truth = next(read_bedlam(f"{tmp_path},{tmp_path}")).people[0]
-    smpl = truth.points["smpl24"]
-    assert smpl.cam_m is not None and truth.body is not None and truth.body.body.endswith(body.digest)
+    points = truth.points["smpl24"]
+    assert points.cam_m is not None and truth.body is not None and truth.body.body.startswith("smpl-made:")
     np.testing.assert_allclose(
-        (smpl.cam_m[:, :2] / smpl.cam_m[:, 2:] * 80 + [32, 24])[:22], smpl.px[:22], atol=1e-2
+        (points.cam_m[:, :2] / points.cam_m[:, 2:] * 80 + [32, 24])[:22], points.px[:22], atol=1e-2
     )
 
 
-def test_closeups_are_turned_upright(tmp_path: Path, body: BodyModel) -> None:
+def test_closeups_are_turned_upright(tmp_path: Path, smpl: BodyModel) -> None:
     (tmp_path / "labels").mkdir()
-    np.savez(tmp_path / "labels" / "closeup-gym.npz", **labels(body, 165, NAMES[:1]))
+    np.savez(tmp_path / "labels" / "closeup-gym.npz", **labels(smpl, 165, NAMES[:1]))
     path = tmp_path / "images" / "closeup-gym" / NAMES[0]
     path.parent.mkdir(parents=True)
     pixels = np.zeros((48, 64, 3), np.uint8)
@@ -110,11 +111,11 @@ def test_closeups_are_turned_upright(tmp_path: Path, body: BodyModel) -> None:
     assert picture.size == (48, 64) and picture.pixels[:32, 24:].min() == 255
 
 
-def test_agora_s_labels_and_scenes(tmp_path: Path, body: BodyModel, write_picture) -> None:
+def test_agora_s_labels_and_scenes(tmp_path: Path, smpl: BodyModel, write_picture) -> None:
     names = ["ag_trainset_3dpeople_bfh_archviz_5_10_cam02_00000_1280x720.png",
              "ag_trainset_3dpeople_bfh_archviz_5_10_cam02_00001_1280x720.png"]  # fmt: skip
     (tmp_path / "labels").mkdir()
-    np.savez(tmp_path / "labels" / "agora-bfh.npz", **labels(body, 165, names))
+    np.savez(tmp_path / "labels" / "agora-bfh.npz", **labels(smpl, 165, names))
     for name in names:
         write_picture(tmp_path / "images" / name)
     samples = list(open_benchmark(f"agora:{tmp_path}"))
@@ -130,14 +131,14 @@ def test_agora_s_pandas_pickles_are_not_read(tmp_path: Path) -> None:
         open_benchmark(f"agora:{tmp_path}")
 
 
-def test_damaged_labels_have_their_sentence(root: Path, body: BodyModel) -> None:
+def test_damaged_labels_have_their_sentence(root: Path, smpl: BodyModel) -> None:
     path = root / "labels" / "static-gym.npz"
     whole = path.read_bytes()
     for content in (b"", b"PK\x03\x04", whole[: len(whole) // 2], whole[:-40]):
         path.write_bytes(content)
         with pytest.raises(InputError, match=r"static-gym\.npz is no label file that can be read"):
             open_benchmark(f"bedlam:{root}")
-    good = labels(body, 165, NAMES)
+    good = labels(smpl, 165, NAMES)
     for change, says in (
         ({"gtkps": good["gtkps"][:1]}, "columns of different lengths"),
         ({"pose_cam": np.zeros((3, 63))}, "poses of 63 numbers"),

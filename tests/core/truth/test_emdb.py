@@ -1,7 +1,6 @@
 """EMDB in miniature: one sequence of four frames, of which one is ruled out."""
 
 import pickle
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,23 +8,24 @@ import numpy as np
 import pytest
 import torch
 
-from alignhmr.core.body import body_file as body_data
+from alignhmr.core.body.body_file import BodyFile
 from alignhmr.core.body.model import BodyModel
 from alignhmr.core.errors import InputError
 from alignhmr.core.geometry.rotations import axis_angle_to_matrix
 from alignhmr.core.truth.benchmarks import open_benchmark
 from alignhmr.core.truth.emdb import read_emdb
+from alignhmr.core.truth.predictions import body_key
 
 FRAMES = 4
 K = np.array([[70.0, 0, 30], [0, 70, 26], [0, 0, 1]])
 
 
-def joints_of(body: BodyModel, pose: np.ndarray, betas: np.ndarray) -> np.ndarray:
+def joints_of(smpl: BodyModel, pose: np.ndarray, betas: np.ndarray) -> np.ndarray:
     turned = axis_angle_to_matrix(torch.tensor(pose.reshape(24, 3), dtype=torch.float32))
-    return body.kinematics(turned, torch.tensor(betas, dtype=torch.float32)).joints.numpy()
+    return smpl.kinematics(turned, torch.tensor(betas, dtype=torch.float32)).joints.numpy()
 
 
-def sequence(body: BodyModel) -> dict[str, Any]:
+def sequence(smpl: BodyModel) -> dict[str, Any]:
     generator = np.random.default_rng(1)
     root, rest = 0.3 * generator.normal(size=(FRAMES, 3)), 0.2 * generator.normal(size=(FRAMES, 69))
     trans, betas = (
@@ -37,7 +37,7 @@ def sequence(body: BodyModel) -> dict[str, Any]:
     world_to_cam[:, :3, 3] = [0.2, 0.0, 0.7]
     px = []
     for index in range(FRAMES):
-        joints = joints_of(body, np.concatenate([root[index], rest[index]]), betas) + trans[index]
+        joints = joints_of(smpl, np.concatenate([root[index], rest[index]]), betas) + trans[index]
         cam = joints @ world_to_cam[index, :3, :3].T + world_to_cam[index, :3, 3]
         px.append(cam[:, :2] / cam[:, 2:] * 70 + [30, 26])
     return {
@@ -55,11 +55,11 @@ def sequence(body: BodyModel) -> dict[str, Any]:
 
 
 @pytest.fixture(params=[2, 4, 5])
-def root(request, tmp_path: Path, body: BodyModel, write_picture) -> Path:
+def root(request, tmp_path: Path, smpl: BodyModel, write_picture) -> Path:
     folder = tmp_path / "P3" / "31_made"
     for index in range(FRAMES):
         write_picture(folder / "images" / f"{index:05d}.jpg")
-    (folder / "P3_31_made_data.pkl").write_bytes(pickle.dumps(sequence(body), protocol=request.param))
+    (folder / "P3_31_made_data.pkl").write_bytes(pickle.dumps(sequence(smpl), protocol=request.param))
     return tmp_path
 
 
@@ -78,8 +78,8 @@ def test_splits(root: Path) -> None:
         open_benchmark(f"emdb/test:{root}")
 
 
-def test_without_a_body_only_pixels_are_known(root: Path, body: BodyModel) -> None:
-    data = sequence(body)
+def test_without_a_body_only_pixels_are_known(root: Path, smpl: BodyModel) -> None:
+    data = sequence(smpl)
     frame = next(read_emdb(root))
     truth = frame.people[0]
     assert truth.points["smpl24"].cam_m is None and truth.points["coco23"].cam_m is None
@@ -89,19 +89,21 @@ def test_without_a_body_only_pixels_are_known(root: Path, body: BodyModel) -> No
 
 
 def test_with_a_body_joints_in_space_land_on_the_file_s_pixels(
-    root: Path, body: BodyModel, tmp_path: Path
+    root: Path, smpl: BodyModel, off_center: BodyFile, tmp_path: Path
 ) -> None:
     bodies = tmp_path / "bodies"
     bodies.mkdir()
-    shutil.copy(Path(body_data.__file__).parent / "data" / "open_body_small.npz", bodies / "smpl-female.npz")
+    off_center.write(bodies / "smpl-female.npz")
     for frame in read_emdb(f"{root},{bodies}"):
         truth = frame.people[0]
-        smpl = truth.points["smpl24"]
-        assert smpl.cam_m is not None and smpl.px is not None and truth.body is not None
-        np.testing.assert_allclose(smpl.cam_m[:, :2] / smpl.cam_m[:, 2:] * 70 + [30, 26], smpl.px, atol=1e-2)
-        mine = joints_of(body, truth.body.pose_aa, truth.body.betas) + truth.body.transl_cam_m
-        np.testing.assert_allclose(mine, smpl.cam_m, atol=1e-4)
-        assert truth.body.body.endswith(body.digest)
+        points = truth.points["smpl24"]
+        assert points.cam_m is not None and points.px is not None and truth.body is not None
+        np.testing.assert_allclose(
+            points.cam_m[:, :2] / points.cam_m[:, 2:] * 70 + [30, 26], points.px, atol=1e-2
+        )
+        mine = joints_of(smpl, truth.body.pose_aa, truth.body.betas) + truth.body.transl_cam_m
+        np.testing.assert_allclose(mine, points.cam_m, atol=1e-4)
+        assert truth.body.body == body_key(BodyModel.load(bodies / "smpl-female.npz"))
 
 
 def test_a_folder_without_bodies_has_its_sentence(root: Path, tmp_path: Path) -> None:
@@ -126,13 +128,13 @@ def test_damaged_files_have_their_sentence(tmp_path: Path, content: bytes | None
         open_benchmark(f"emdb:{tmp_path}")
 
 
-def test_arrays_that_don_t_fit_have_their_sentence(root: Path, body: BodyModel) -> None:
+def test_arrays_that_don_t_fit_have_their_sentence(root: Path, smpl: BodyModel) -> None:
     (path,) = root.rglob("*_data.pkl")
     for change in (
         {"kp2d": np.zeros((1, 24, 2))},
         {"camera": {}},
         {"smpl": {"poses_root": np.zeros((4, 3))}},
     ):
-        path.write_bytes(pickle.dumps(sequence(body) | change))
+        path.write_bytes(pickle.dumps(sequence(smpl) | change))
         with pytest.raises(InputError, match="arrays that don't fit together"):
             list(read_emdb(root))

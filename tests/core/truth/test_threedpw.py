@@ -19,7 +19,7 @@ from alignhmr.core.truth.threedpw import read_3dpw
 FRAMES, ACTORS = 3, 2
 
 
-def sequence(body: BodyModel) -> dict[str, Any]:
+def sequence(smpl: BodyModel) -> dict[str, Any]:
     """What a file of 3DPW holds, under its keys: lists over actors of arrays over frames."""
     generator = np.random.default_rng(0)
     betas = [np.zeros(10), np.linspace(-1, 1, 10)]
@@ -29,7 +29,7 @@ def sequence(body: BodyModel) -> dict[str, Any]:
         for actor in range(ACTORS)
     ]
     joints = [
-        joints_of(body, pose, beta).reshape(FRAMES, 24, 3) + t[:, None]
+        joints_of(smpl, pose, beta).reshape(FRAMES, 24, 3) + t[:, None]
         for pose, beta, t in zip(poses, betas, trans, strict=True)
     ]
     cam = np.tile(np.eye(4), (FRAMES, 1, 1))
@@ -56,9 +56,9 @@ def sequence(body: BodyModel) -> dict[str, Any]:
     }
 
 
-def joints_of(body: BodyModel, poses: np.ndarray, betas: np.ndarray) -> np.ndarray:
+def joints_of(smpl: BodyModel, poses: np.ndarray, betas: np.ndarray) -> np.ndarray:
     turned = axis_angle_to_matrix(torch.tensor(poses.reshape(-1, 24, 3), dtype=torch.float32))
-    return body.kinematics(
+    return smpl.kinematics(
         turned, torch.tensor(betas, dtype=torch.float32).expand(len(poses), 10)
     ).joints.numpy()
 
@@ -71,10 +71,10 @@ def python_2(data: bytes) -> bytes:
 
 
 @pytest.fixture
-def root(tmp_path: Path, body: BodyModel, write_picture) -> Path:
+def root(tmp_path: Path, smpl: BodyModel, write_picture) -> Path:
     path = tmp_path / "sequenceFiles" / "test" / "downtown_made_00.pkl"
     path.parent.mkdir(parents=True)
-    path.write_bytes(python_2(pickle.dumps(sequence(body), protocol=2)))
+    path.write_bytes(python_2(pickle.dumps(sequence(smpl), protocol=2)))
     for index in range(FRAMES):
         write_picture(
             tmp_path / "imageFiles" / "downtown_made_00" / f"image_{index:05d}.jpg", level=40 * index
@@ -93,36 +93,36 @@ def test_frames_people_and_pictures(root: Path) -> None:
     assert samples[0].intrinsics.focal_px == 61 and samples[0].intrinsics.source == "given"
 
 
-def test_joints_stand_in_the_camera_s_frame(root: Path, body: BodyModel) -> None:
-    data = sequence(body)
+def test_joints_stand_in_the_camera_s_frame(root: Path, smpl: BodyModel) -> None:
+    data = sequence(smpl)
     for index, frame in enumerate(read_3dpw(root)):
         world = np.append(data["jointPositions"][0][index].reshape(24, 3), np.ones((24, 1)), 1)
         expected = (data["cam_poses"][index] @ world.T).T[:, :3]
-        smpl = frame.people[0].points["smpl24"]
-        np.testing.assert_allclose(smpl.cam_m, expected, atol=1e-5)
-        np.testing.assert_allclose(smpl.px, expected[:, :2] / expected[:, 2:] * 61 + [32, 24], atol=1e-3)
+        points = frame.people[0].points["smpl24"]
+        np.testing.assert_allclose(points.cam_m, expected, atol=1e-5)
+        np.testing.assert_allclose(points.px, expected[:, :2] / expected[:, 2:] * 61 + [32, 24], atol=1e-3)
         coco = frame.people[0].points["coco23"]
         for name in ("left_knee", "right_wrist"):
-            np.testing.assert_array_equal(coco.cam_m[KEYPOINTS.index(name)], smpl.cam_m[JOINTS.index(name)])
+            np.testing.assert_array_equal(coco.cam_m[KEYPOINTS.index(name)], points.cam_m[JOINTS.index(name)])
         assert np.isnan(coco.cam_m[KEYPOINTS.index("nose")]).all() and "h36m17" not in frame.people[0].points
 
 
-def test_body_parameters_give_the_same_joints_in_the_camera_s_frame(root: Path, body: BodyModel) -> None:
+def test_body_parameters_give_the_same_joints_in_the_camera_s_frame(root: Path, smpl: BodyModel) -> None:
     """Rotation about SMPL's rest pelvis, the usual trap: the body on camera axes must have the file's joints."""
     for frame in read_3dpw(root):
         for truth in frame.people:
             assert truth.body is not None and truth.body.body.startswith("smpl:")
-            joints = joints_of(body, truth.body.pose_aa[None], truth.body.betas)[0] + truth.body.transl_cam_m
+            joints = joints_of(smpl, truth.body.pose_aa[None], truth.body.betas)[0] + truth.body.transl_cam_m
             np.testing.assert_allclose(joints, truth.points["smpl24"].cam_m, atol=1e-4)
 
 
-def test_a_pickle_that_would_run_something_is_refused(root: Path, body: BodyModel) -> None:
+def test_a_pickle_that_would_run_something_is_refused(root: Path, smpl: BodyModel) -> None:
     class Runs:
         def __reduce__(self):
             return os.system, (f"touch {root}/was-run",)
 
     path = root / "sequenceFiles" / "test" / "downtown_made_00.pkl"
-    path.write_bytes(pickle.dumps(sequence(body) | {"betas": [Runs()]}, protocol=2))
+    path.write_bytes(pickle.dumps(sequence(smpl) | {"betas": [Runs()]}, protocol=2))
     with pytest.raises(InputError, match=r"refused: it asks for (posix|nt)\.system"):
         list(read_3dpw(root))
     assert not (root / "was-run").exists()
@@ -154,9 +154,9 @@ def test_damaged_files_have_their_sentence(root: Path, damage, says: str) -> Non
         {"poses": [np.array([{"a": 1}], dtype=object)] * 2},
     ],
 )
-def test_arrays_that_don_t_fit_have_their_sentence(root: Path, body: BodyModel, change: dict) -> None:
+def test_arrays_that_don_t_fit_have_their_sentence(root: Path, smpl: BodyModel, change: dict) -> None:
     path = root / "sequenceFiles" / "test" / "downtown_made_00.pkl"
-    path.write_bytes(pickle.dumps(sequence(body) | change, protocol=2))
+    path.write_bytes(pickle.dumps(sequence(smpl) | change, protocol=2))
     with pytest.raises(InputError, match="arrays that don't fit together"):
         list(read_3dpw(root))
 
