@@ -1,7 +1,7 @@
 """Whether a body passes through itself or another: capsules along the bones, with radii taken from the mesh.
 
 Flesh gives way and capsules don't, so a pair counts as through only when it overlaps by more than a share of
-its radii. At the share below 94 % of the shipped mocap's frames pass; most of the rest are of ``punch``, ``roll``
+its radii. At the share below 91 % of the shipped mocap's frames pass; most of the rest are of ``punch``, ``roll``
 and ``spin``, whose retargeting puts hands into the belly of a body as wide as ours. Microseconds a pose, where
 meshes would cost a tenth of a second.
 """
@@ -59,7 +59,7 @@ _PAIRS = np.array([
     if not any({CAPSULES[i], CAPSULES[k]} <= group for group in _NEIGHBOURS)
 ])  # fmt: skip
 
-ALLOWED_OVERLAP = 0.6
+ALLOWED_OVERLAP = 0.3
 """Share of the smaller radius that two capsules may sink into each other."""
 
 

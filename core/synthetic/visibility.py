@@ -4,8 +4,8 @@ A joint lies inside its body, so "nothing before it" is never true. A point is v
 
 1.  it lies before the camera and projects into the picture, and
 2.  the surface that its pixel sees is either no more than ``TOLERANCE_M`` before the point, or belongs to the
-    point's own part of the same body (the joint that moves it, its parent and its children) and is no farther
-    before the point than that part is thick there.
+    point's own part of the same body and is no farther before the point than that part is thick there. A point's
+    part is what the joint that carries it moves, with the joint's parent and children; the trunk is one part.
 
 The thickness is measured on the rest body along the four directions sideways and front to back, so a nose seen
 from behind is hidden by its own head, and a hip by the other hip.
@@ -22,8 +22,13 @@ TOLERANCE_M = 0.03
 """Clothing, hair and a finger's breadth."""
 _SURFACE_M = 0.03
 """Points this near the skin are of the surface (eyes, nose, toes): nothing of their own may lie before them."""
+_REACH_M = 0.22
+"""No part of the mean body is deeper."""
 POINTS = len(JOINTS) + len(KEYPOINTS)
 
+_TRUNK = tuple(
+    JOINTS.index(name) for name in ("pelvis", "spine1", "spine2", "spine3", "left_collar", "right_collar")
+)
 _HOSTS = {
     "nose": "head", "eye": "head", "ear": "head", "shoulder": "shoulder", "elbow": "elbow", "wrist": "wrist",
     "hip": "hip", "knee": "knee", "ankle": "ankle", "big_toe": "foot", "small_toe": "foot", "heel": "ankle",
@@ -50,29 +55,31 @@ def own_parts() -> Bool[np.ndarray, "47 24"]:
                 out[point, parent] = True
             if parent == host:
                 out[point, joint] = True
+        if host in _TRUNK:
+            out[point, list(_TRUNK)] = True
     return out
+
+
+_OWN = own_parts()
 
 
 def thickness_m(skin: Skin) -> Float[np.ndarray, "47"]:
     """How far before a point its own part may lie: the deepest way out of the mean body, sideways or front to back."""
     points = np.concatenate([skin.joint_template_m, skin.keypoints_of(skin.template_m)])
-    corners = skin.template_m[skin.faces]
+    corners, face_part = skin.template_m[skin.faces], skin.part[skin.faces[:, 0]]
     nearest = np.array([np.linalg.norm(skin.template_m - point, axis=1).min() for point in points])
     out = np.full(POINTS, _SURFACE_M)
     for index, point in enumerate(points):
         if nearest[index] < 0.02 and index >= len(JOINTS):
             continue
-        ways = [
-            _way_out(point, direction, corners)
-            for direction in ([1, 0, 0], [-1, 0, 0], [0, 0, 1], [0, 0, -1])
-        ]
-        limbs = [way for way in ways if way < 0.22]  # along an arm there is no way out
-        out[index] = max([_SURFACE_M, *limbs]) + TOLERANCE_M
+        own = corners[_OWN[index][face_part]]
+        ways = [_way_out(point, way, own) for way in ([1, 0, 0], [-1, 0, 0], [0, 0, 1], [0, 0, -1])]
+        out[index] = max(_SURFACE_M, *ways) + TOLERANCE_M
     return out
 
 
 def _way_out(point: np.ndarray, direction, corners: np.ndarray) -> float:
-    """Distance to the first surface (Möller and Trumbore)."""
+    """Distance to the last surface within reach (Möller and Trumbore); 0 where there is none: along a limb, say."""
     d = np.asarray(direction, float)
     a, ab, ac = corners[:, 0], corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
     p = np.cross(d, ac)
@@ -83,8 +90,8 @@ def _way_out(point: np.ndarray, direction, corners: np.ndarray) -> float:
     q = np.cross(t, ab)
     v = (q * d).sum(1) / safe
     far = (ac * q).sum(1) / safe
-    hit = (u >= 0) & (v >= 0) & (u + v <= 1) & (far > 1e-6)
-    return float(far[hit].min()) if hit.any() else np.inf
+    hit = (u >= 0) & (v >= 0) & (u + v <= 1) & (far > 1e-6) & (far < _REACH_M)
+    return float(far[hit].max()) if hit.any() else 0.0
 
 
 def visible_points(
@@ -105,9 +112,6 @@ def visible_points(
         face_owner, face_part, _OWN, thickness, samples, out,
     )  # fmt: skip
     return out
-
-
-_OWN = own_parts()
 
 
 @compiled
