@@ -31,7 +31,7 @@ SMOOTH_FRAMES = 2.0
 """Standard deviation of the smoothing over time: 33 ms. Without it the detector's jitter is taken for motion."""
 LEAST_VIEWS = 3
 MOST_RESIDUAL_PX = 20.0
-"""Mean over the views that agree. 20 px are 5 cm at this distance: past it the detector saw something else."""
+"""Mean over the views that agree. 20 px are 4 cm at this distance: past it the detector saw something else."""
 MOST_STRETCH = 0.2
 """Share by which a limb may differ from its median length over time."""
 _LIMBS = (
