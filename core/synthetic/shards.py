@@ -172,9 +172,13 @@ def tar_bytes(rows: Iterable[Mapping[str, Any]]) -> bytes:
 
 
 def tar_rows(file) -> Iterator[dict[str, Any]]:
-    """Rows of a tar that ``tar_bytes`` wrote."""
+    """Rows of a tar that ``tar_bytes`` wrote. tarfile.ReadError for one that is cut short."""
+    data = file.read()
+    # tarfile takes a missing end for the end; whole archives end with two empty blocks.
+    if len(data) % tarfile.RECORDSIZE or data[-1024:].strip(b"\0"):
+        raise tarfile.ReadError("it is cut short")
     held: dict[str, bytes] = {}
-    with tarfile.open(fileobj=file, mode="r|") as archive:
+    with tarfile.open(fileobj=io.BytesIO(data), mode="r:") as archive:
         for entry in archive:
             name, _, suffix = entry.name.partition(".")
             stream = archive.extractfile(entry)

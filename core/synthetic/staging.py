@@ -56,7 +56,7 @@ def place_people(stream: Stream, domain: Domain, actors: Actors, skin: Skin, tag
         heading = turn_about_y(draw.uniform(0, 2 * np.pi))
         rotations = performance.rotations.copy()
         rotations[0] = (heading[:, :, None] * rotations[0][None]).sum(1)
-        motions = skin.motions(rotations, performance.betas)
+        motions = actors.skin.motions(rotations, performance.betas)  # of the body that the truth names
         surface = skin.vertices(motions, performance.betas, outfit.thickness_m(skin.template_m))
         center = motions[[0, 1, 2, 12], :, 3].mean(0)
         offset = np.array([-center[0], -surface[:, 1].min(), -center[2]])
