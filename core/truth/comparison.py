@@ -81,11 +81,11 @@ def compare(first: Result, second: Result) -> Comparison:
             differences.append(
                 Difference(metric, figure, float(a[both].mean()), float(b[both].mean()), interval, names)
             )
-    answered = [_floats(side.people["values"]["pa_mpjpe_mm"]["selected"]) for side in (first, second)]
+    missed = np.array(first.people["missed"]) | np.array(second.people["missed"])[order]
     return Comparison(
         first.benchmark,
         names,
-        int((np.isfinite(answered[0]) & np.isfinite(answered[1][order])).sum()),
+        int((~missed).sum()),
         (first.answers["missed"], second.answers["missed"]),
         first.answers["people"],
         tuple(differences),

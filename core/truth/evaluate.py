@@ -3,6 +3,7 @@
 *Missed* is a person whom the truth knows and the system didn't answer: errors in mm, degrees and pixels are
 means over answered people and say nothing of them, which is why the missed share stands beside; shares
 within a threshold (3DPCK, PCK) count every point of a missed person as wrong.
+Truth may be of the picture alone (COCO): such a person has 2D errors and no others.
 *Not judged* is a person of whom the truth knows, or the picture shows, too few points of the joint set: this depends
 on the benchmark alone, and such a person counts nowhere but in the record's ``not_judged``.
 """
@@ -16,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from alignhmr.core.body.joint_sets import JointSet, joint_set
+from alignhmr.core.body.joint_sets import POINT_SETS, JointSet, joint_set
 from alignhmr.core.body.model import BodyModel
 from alignhmr.core.errors import InputError
 from alignhmr.core.geometry.rotations import axis_angle_to_matrix
@@ -99,17 +100,30 @@ class Evaluation:
         return hashlib.sha256(b"".join(sorted(self._digests))).hexdigest()
 
     def _reason_not_to_judge(self, truth: Truth) -> str:
-        points = truth.points.get(self.joints.points)
-        if points is None or points.cam_m is None:
-            return f"the truth has no 3D points of {self.joints.points}"
-        known = np.asarray(np.isfinite(points.cam_m).all(axis=-1))
-        if known[list(self.joints.indices)].sum() < MIN_POINTS:
-            return f"the truth knows fewer than {MIN_POINTS} points of {self.joints.name}"
-        if not known[list(self.joints.root)].all():
-            return f"the truth doesn't know the root of {self.joints.name}"
+        points, name = truth.points.get(self.joints.points), self.joints.name
+        if points is None:
+            return f"the truth has no points of {self.joints.points}"
+        if (
+            not self._known_in_space(points)
+            and self._known(points.px)[list(self.joints.indices)].sum() < MIN_POINTS
+        ):
+            return f"the truth knows fewer than {MIN_POINTS} points of {name}, or not their root"
         if points.visible is not None and points.visible[list(self.joints.indices)].sum() < MIN_VISIBLE:
-            return f"the picture shows fewer than {MIN_VISIBLE} points of {self.joints.name}"
+            return f"the picture shows fewer than {MIN_VISIBLE} points of {name}"
         return ""
+
+    def _known_in_space(self, points: Points) -> bool:
+        """Whether errors in mm can be taken: enough points, and the root."""
+        known = self._known(points.cam_m)
+        return bool(
+            known[list(self.joints.indices)].sum() >= MIN_POINTS and known[list(self.joints.root)].all()
+        )
+
+    def _known(self, coordinates: np.ndarray | None) -> np.ndarray:
+        """[points of the set], true where all coordinates are known; false everywhere without any."""
+        if coordinates is None:
+            return np.zeros(len(POINT_SETS[self.joints.points]), bool)
+        return np.asarray(np.isfinite(coordinates).all(axis=-1))
 
     def _judge(self, sample: Sample, index: int, truth: Truth, prediction: Prediction | None) -> PersonErrors:
         points, chosen = truth.points[self.joints.points], list(self.joints.indices)
@@ -118,13 +132,22 @@ class Evaluation:
             visible = points.visible[chosen].astype(np.float64)
         about = (f"{sample.id}#{index}", sample.group, sample.domain, truth.facts, visible)
         if prediction is None:
-            shares = {"pck3d_150mm": 0.0} | {f"pck_{share:g}": 0.0 for share in PCK_2D}
+            shares = {"pck3d_150mm": 0.0} if self._known_in_space(points) else {}
+            shares |= {f"pck_{share:g}": 0.0 for share in PCK_2D}
             return PersonErrors(*about, missed=True, single=shares)
-        self._check_answer(prediction, truth)
-        per_hypothesis, per_point = _in_space(prediction, points, self.joints)
-        per_hypothesis |= _of_bodies(prediction, truth, self.bodies)
-        single = {"pck3d_150mm": float(share_within(torch.from_numpy(per_point["mpjpe_mm"]), PCK_3D_MM))}
+        self._check_answer(prediction, points)
+        per_hypothesis, per_point, single = {}, {}, {}
+        if self._known_in_space(points):
+            per_hypothesis, per_point = _in_space(prediction, points, self.joints)
+            per_hypothesis |= _of_bodies(prediction, truth, self.bodies)
+            near = share_within(torch.from_numpy(per_point["mpjpe_mm"]), PCK_3D_MM)
+            single["pck3d_150mm"] = float(near)
         off_px = _in_picture(prediction, truth, self.joints, sample.intrinsics)
+        if off_px is None and not per_hypothesis:
+            raise InputError(
+                f"the truth of {sample.id} is in pixels alone, and {self.system.name} says nothing in pixels; give it"
+                f" points_px.{self.joints.points}"
+            )
         if off_px is not None:
             per_point["error_px"] = off_px.numpy()
             size = box_size_px(torch.from_numpy(np.asarray(truth.box_px, np.float64)))
@@ -136,7 +159,7 @@ class Evaluation:
             prediction.scores, prediction.expected_error_mm,
         )  # fmt: skip
 
-    def _check_answer(self, prediction: Prediction, truth: Truth) -> None:
+    def _check_answer(self, prediction: Prediction, points: Points) -> None:
         name, who = self.joints.points, f"person {prediction.person} of {prediction.sample_id}"
         if name not in prediction.points_m:
             raise InputError(
@@ -151,14 +174,9 @@ class Evaluation:
             raise InputError(f"{who} selects hypothesis {prediction.selected} of {hyps}")
         # A point left out would be a point without error: what the truth knows must be answered.
         needed = sorted({*self.joints.indices, *self.joints.root})
-        true_m = truth.points[name].cam_m
-        assert true_m is not None
-        open_points = np.isfinite(true_m[needed]).all(-1) & ~np.isfinite(
-            prediction.points_m[name][:, needed]
-        ).all((0, -1))
+        wanted = (self._known(points.cam_m) | self._known(points.px))[needed]
+        open_points = wanted & ~np.isfinite(prediction.points_m[name][:, needed]).all((0, -1))
         if open_points.any():
-            from alignhmr.core.body.joint_sets import POINT_SETS
-
             first = POINT_SETS[name][needed[int(np.flatnonzero(open_points)[0])]]
             raise InputError(
                 f"{self.system.name} doesn't answer the {first} of {who}, which {self.joints.name} asks for; choose"

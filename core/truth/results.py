@@ -30,6 +30,8 @@ ERRORS: tuple[str, ...] = (
     "local_angle_deg",
 )
 """Told in four figures; smaller is better."""
+IN_SPACE: tuple[str, ...] = ERRORS[:2]
+"""What everyone has of whom the truth knows points in space."""
 SINGLE: tuple[str, ...] = (
     "error_px",
     "error_box_pct",
@@ -188,10 +190,11 @@ def _figures(people: list[PersonErrors]) -> dict[str, Any]:
 
 
 def _hypotheses(answered: list[PersonErrors], hyps: int) -> dict[str, Any]:
-    if hyps < 2:
-        return {"count": 1}
+    answered = [person for person in answered if IN_SPACE[0] in person.per_hypothesis]
+    if hyps < 2 or not answered:
+        return {"count": hyps}
     selected = np.array([person.selected for person in answered])
-    errors = {m: np.stack([p.per_hypothesis[m] for p in answered]) for m in ("mpjpe_mm", "pa_mpjpe_mm")}
+    errors = {m: np.stack([p.per_hypothesis[m] for p in answered]) for m in IN_SPACE}
     ranks = np.stack([person.per_point["truth_rank"] for person in answered])
     record: dict[str, Any] = {
         "count": hyps,
@@ -230,16 +233,17 @@ def _breakdowns(people: list[PersonErrors], names: tuple[str, ...]) -> dict[str,
 
     metrics = {metric: points(metric) for metric in ("mpjpe_mm", "pa_mpjpe_mm", "error_px")}
     visible = np.stack([person.visible for person in answered])
+    known = np.isfinite(metrics["mpjpe_mm"]) | np.isfinite(metrics["error_px"])
     by_joint = {
         name: {metric: _mean(values[:, index]) for metric, values in metrics.items()}
-        | {"points": int(np.isfinite(metrics["mpjpe_mm"][:, index]).sum())}
+        | {"points": int(known[:, index].sum())}
         for index, name in enumerate(names)
     }
     by_visibility = {}
     for kind, mask in (("visible", visible == 1), ("hidden", visible == 0), ("unknown", np.isnan(visible))):
         if mask.any():
             by_visibility[kind] = {metric: _mean(values[mask]) for metric, values in metrics.items()}
-            by_visibility[kind]["points"] = int((mask & np.isfinite(metrics["mpjpe_mm"])).sum())
+            by_visibility[kind]["points"] = int((mask & known).sum())
     facts = sorted({fact for person in people for fact in person.facts})
     by_fact = {fact: _by(people, _binned(people, fact)) for fact in facts}
     return {
@@ -262,9 +266,10 @@ def _by(people: list[PersonErrors], kind_of: Callable[[PersonErrors], str]) -> d
 def _selected_means(people: list[PersonErrors]) -> dict[str, Any]:
     answered = [person for person in people if not person.missed]
     means = {
-        metric: _mean(np.array([p.per_hypothesis[metric][p.selected] for p in answered]))
-        for metric in ("mpjpe_mm", "pa_mpjpe_mm")
+        metric: _mean([p.per_hypothesis[metric][p.selected] for p in answered if metric in p.per_hypothesis])
+        for metric in IN_SPACE
     }
+    means["error_px"] = _mean([p.single["error_px"] for p in answered if "error_px" in p.single])
     return {**means, "people": len(people), "missed": len(people) - len(answered)}
 
 
@@ -302,6 +307,7 @@ def _columns(people: list[PersonErrors]) -> dict[str, Any]:
     return {
         "key": [person.key for person in people],
         "group": [person.group for person in people],
+        "missed": [person.missed for person in people],
         "values": {
             metric: {name: [_or_none(round(float(v), 4)) for v in column] for name, column in columns.items()}
             for metric, columns in values.items()
@@ -309,8 +315,9 @@ def _columns(people: list[PersonErrors]) -> dict[str, Any]:
     }
 
 
-def _mean(values: np.ndarray) -> float | None:
-    known = values[np.isfinite(values)]
+def _mean(values: np.ndarray | list[float]) -> float | None:
+    found = np.asarray(values, np.float64)
+    known = found[np.isfinite(found)]
     return float(known.mean()) if len(known) else None
 
 

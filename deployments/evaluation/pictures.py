@@ -37,13 +37,14 @@ class Case:
     notes: tuple[str, ...]
     views: tuple[tuple[str, np.ndarray], ...]
     """(label, picture)."""
-    error_mm: float
-    """PA-MPJPE of the selected answer; infinite where nobody answered."""
+    error: float
+    """PA-MPJPE of the selected answer, or its 2D error in % of the box where the truth is of the picture alone;
+    infinite where nobody answered."""
 
 
 @dataclass(frozen=True)
 class _Kept:
-    error_mm: float
+    error: float
     group: str
     title: str
     notes: tuple[str, ...]
@@ -73,19 +74,19 @@ class WorstCases:
                 if len(self._missed) < SHOWN_MISSED:
                     self._missed.append(self._keep(sample, index, person, None))
                 continue
-            error = float(person.per_hypothesis["pa_mpjpe_mm"][person.selected])
+            error = _error(person)
             # One of each clip: its next frame would show the same moment again.
             rival = self._worst.get(person.group)
             if rival is None and len(self._worst) >= SHOWN:
-                rival = min(self._worst.values(), key=lambda kept: kept.error_mm)
-            if rival is None or error > rival.error_mm:
+                rival = min(self._worst.values(), key=lambda kept: kept.error)
+            if rival is None or error > rival.error:
                 if rival is not None:
                     del self._worst[rival.group]
                 self._worst[person.group] = self._keep(sample, index, person, answers[index])
 
     def drawn(self) -> tuple[Case, ...]:
         """Worst first, then the missed."""
-        worst = sorted(self._worst.values(), key=lambda kept: -kept.error_mm)
+        worst = sorted(self._worst.values(), key=lambda kept: -kept.error)
         return tuple(_draw(kept, self.joints) for kept in [*worst, *self._missed])
 
     def _keep(self, sample: Sample, index: int, person: PersonErrors, prediction: Prediction | None) -> _Kept:
@@ -94,48 +95,68 @@ class WorstCases:
         if prediction is None:
             error, notes = float("inf"), ["no answer"]
         else:
-            error = float(person.per_hypothesis["pa_mpjpe_mm"][person.selected])
-            mpjpe = person.per_hypothesis["mpjpe_mm"]
-            notes = [f"PA-MPJPE {error:.0f} mm, MPJPE {mpjpe[person.selected]:.0f} mm"]
-            if len(mpjpe) > 1:
-                best = float(person.per_hypothesis["pa_mpjpe_mm"].min())
-                notes.append(f"best of {len(mpjpe)}: PA-MPJPE {best:.0f} mm")
-            if person.expected_mm is not None:
-                notes.append(f"it expected {person.expected_mm[person.selected]:.0f} mm")
-            worst = int(np.nanargmax(person.per_point["mpjpe_mm"]))
-            off = person.per_point["mpjpe_mm"][worst]
-            notes.append(f"worst: {self.joints.names[worst].replace('_', ' ')}, {off:.0f} mm")
+            error, notes = _error(person), self._notes(person)
         facts = [f"{name}: {_said(value)}" for name, value in list(person.facts.items())[:4]]
         notes += [", ".join(facts)] if facts else []
         return _Kept(
             error, person.group, person.key, tuple(notes), crop, matrix, truth, sample.intrinsics, prediction
         )
 
+    def _notes(self, person: PersonErrors) -> list[str]:
+        """What is to be known of an answer, in words."""
+        notes, selected = [], person.selected
+        metric, unit = "error_px", "px"
+        if "pa_mpjpe_mm" in person.per_hypothesis:
+            metric, unit = "mpjpe_mm", "mm"
+            aligned, rooted = person.per_hypothesis["pa_mpjpe_mm"], person.per_hypothesis["mpjpe_mm"]
+            notes.append(f"PA-MPJPE {aligned[selected]:.0f} mm, MPJPE {rooted[selected]:.0f} mm")
+            if len(aligned) > 1:
+                notes.append(f"best of {len(aligned)}: PA-MPJPE {aligned.min():.0f} mm")
+        else:
+            notes.append(f"2D error {person.single['error_box_pct']:.1f} % of the box")
+        if person.expected_mm is not None:
+            notes.append(f"it expected {person.expected_mm[selected]:.0f} mm")
+        off = person.per_point[metric]
+        worst = int(np.nanargmax(off))
+        return [*notes, f"worst: {self.joints.names[worst].replace('_', ' ')}, {off[worst]:.0f} {unit}"]
+
+
+def _error(person: PersonErrors) -> float:
+    if "pa_mpjpe_mm" in person.per_hypothesis:
+        return float(person.per_hypothesis["pa_mpjpe_mm"][person.selected])
+    return person.single["error_box_pct"]
+
 
 def _draw(kept: _Kept, joints: JointSet) -> Case:
     points = kept.truth.points[joints.points]
-    assert points.cam_m is not None
-    true_m = np.asarray(points.cam_m, np.float64)
-    true_px = points.px if points.px is not None else _projected(true_m, kept.camera)
+    true_px = points.px
+    if true_px is None:
+        assert points.cam_m is not None
+        true_px = _projected(points.cam_m, kept.camera)
     photo = [(true_px, TRUE_RGB)]
     if kept.prediction is None:
         views = (("photo", _skeletons(kept.crop, photo, kept.matrix, joints)),)
-        return Case(kept.title, kept.notes, views, kept.error_mm)
+        return Case(kept.title, kept.notes, views, kept.error)
     chosen = kept.prediction.selected
     if joints.points in kept.prediction.points_px:
         photo.append((kept.prediction.points_px[joints.points][chosen], PREDICTED_RGB))
+    views = [("photo", _skeletons(kept.crop, photo, kept.matrix, joints))]
+    true_m = (
+        np.full((len(true_px), 3), np.nan) if points.cam_m is None else np.asarray(points.cam_m, np.float64)
+    )
+    if not np.isfinite(true_m[list(joints.root)]).all():
+        return Case(kept.title, kept.notes, tuple(views), kept.error)
     predicted_m = np.asarray(kept.prediction.points_m[joints.points][chosen], np.float64)
     pair = [xyz - xyz[list(joints.root)].mean(0) for xyz in (true_m, predicted_m)]
     used = list(joints.indices)
     reach = np.max([np.nanmax(np.abs(xyz[used]), axis=0) for xyz in pair], axis=0)
     scale = 0.45 * min(SIZE[0] / max(reach[0], reach[2]), SIZE[1] / reach[1])
-    views = [("photo", _skeletons(kept.crop, photo, kept.matrix, joints))]
     for label, axes in (("front", [0, 1]), ("side", [2, 1])):
         place = np.array([[scale, 0, SIZE[0] / 2], [0, scale, SIZE[1] / 2]])
         flat = [(xyz[:, axes], color) for xyz, color in zip(pair, (TRUE_RGB, PREDICTED_RGB), strict=True)]
         ground = np.full((SIZE[1], SIZE[0], 3), _GROUND, np.uint8)
         views.append((label, _skeletons(ground, flat, place, joints)))
-    return Case(kept.title, kept.notes, tuple(views), kept.error_mm)
+    return Case(kept.title, kept.notes, tuple(views), kept.error)
 
 
 def _skeletons(

@@ -20,6 +20,8 @@ LABELS: dict[str, str] = {
     "pck_0.1": "PCK at 0.1 of box",
 }
 
+BROKEN_DOWN: tuple[str, ...] = ("pa_mpjpe_mm", "mpjpe_mm", "error_px")
+
 
 def label(metric: str) -> str:
     return LABELS.get(metric, metric)
@@ -48,7 +50,10 @@ def headline(result: Result) -> str:
     parts = [
         f"{label(metric).removesuffix(', mm')} {value(metric, result.figures[metric]['selected'])} mm"
         for metric in ("pa_mpjpe_mm", "mpjpe_mm")
+        if metric in result.figures
     ]
+    if not parts and "error_box_pct" in result.figures:  # the truth is of the picture alone
+        parts = [f"2D error {value('error_box_pct', result.figures['error_box_pct'])} % of the box"]
     missed = f", {answers['missed']} missed" if answers["missed"] else ""
     return f"{result.benchmark}: {name}, {answers['people']} people{missed}: {', '.join(parts)} (selected)"
 
@@ -76,17 +81,21 @@ def result_lines(result: Result) -> list[str]:
     lines += [f"Not judged: {count} because {reason}." for reason, count in answers["not_judged"].items()]
     if count == 1:
         lines += ["One answer a person: the four figures are one."]
-    lines += ["", *_four(result), ""]
+    lines += (
+        ["", *_four(result), ""]
+        if "mpjpe_mm" in result.figures
+        else ["No truth in space: 2D errors alone.", ""]
+    )
     single = [metric for metric in result.figures if "value" in result.figures[metric]]
     if single:
         lines += [
             *markdown(["selected answer", ""], [[label(m), value(m, result.figures[m])] for m in single]),
             "",
         ]
-    if count > 1:
+    if "spread_mm" in hyps:
         lines += [*markdown([f"{count} hypotheses", ""], of_many(hyps)), ""]
     for title, table in broken_down(result.breakdowns):
-        lines += [*markdown([title, "PA-MPJPE, mm", "MPJPE, mm", "n"], table), ""]
+        lines += [*markdown([title, *map(label, BROKEN_DOWN), "n"], table), ""]
     return lines
 
 
@@ -131,7 +140,7 @@ def _opening(results: Sequence[Result]) -> list[str]:
         rows = [
             [
                 r.benchmark,
-                *(value("pa_mpjpe_mm", r.figures["pa_mpjpe_mm"][f]) for f in FOUR),
+                *(value("pa_mpjpe_mm", r.figures.get("pa_mpjpe_mm", {}).get(f)) for f in FOUR),
                 str(r.answers["missed"]),
             ]
             for r in results

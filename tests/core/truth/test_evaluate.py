@@ -76,18 +76,18 @@ def test_missed_people_are_counted_and_cost_their_share_of_right_points(samples,
     assert evaluation.people[0].single == {"pck3d_150mm": 0.0, "pck_0.05": 0.0, "pck_0.1": 0.0}
 
 
-def _without(sample: Sample, keep: list[int]) -> Sample:
+def _with_points(sample: Sample, **changes: np.ndarray | None) -> Sample:
+    """The sample with something else known of its first person."""
     truth = sample.people[0]
-    points = truth.points["coco23"]
-    cam_m = np.full_like(points.cam_m, np.nan)
-    cam_m[keep] = points.cam_m[keep]  # type: ignore[index]
-    return replace(
-        sample,
-        people=[
-            replace(truth, points={**truth.points, "coco23": replace(points, cam_m=cam_m)}),
-            *sample.people[1:],
-        ],
-    )
+    points = {**truth.points, "coco23": replace(truth.points["coco23"], **changes)}
+    return replace(sample, people=[replace(truth, points=points), *sample.people[1:]])
+
+
+def _without(sample: Sample, keep: list[int]) -> Sample:
+    """Of the first person only these points are known, in space and in the picture."""
+    points, known = sample.people[0].points["coco23"], np.isin(np.arange(23), keep)[:, None]
+    masked = {name: np.where(known, getattr(points, name), np.nan) for name in ("cam_m", "px")}
+    return _with_points(sample, **masked)
 
 
 def test_points_that_the_truth_does_not_know_are_left_out(samples, predict) -> None:
@@ -101,11 +101,16 @@ def test_points_that_the_truth_does_not_know_are_left_out(samples, predict) -> N
     assert part.per_hypothesis["mpjpe_mm"][2] == pytest.approx(whole.per_point["mpjpe_mm"][known].mean())
 
 
-@pytest.mark.parametrize("keep", [[5, 6, 7, 11, 12], [5, 6, 7, 8, 9, 10, 11]], ids=["few", "no root"])
-def test_people_of_whom_too_little_is_known_are_not_judged_and_are_counted(samples, predict, keep) -> None:
-    evaluation = _evaluated([_without(samples[0], keep)], [predict(samples[0])])
+def test_people_of_whom_too_little_is_known_are_not_judged_and_are_counted(samples, predict) -> None:
+    evaluation = _evaluated([_without(samples[0], [5, 6, 7, 11, 12])], [predict(samples[0])])
     assert [person.key for person in evaluation.people] == ["frame00#1"]
     assert sum(evaluation.not_judged.values()) == 1
+
+
+def test_without_a_root_there_are_errors_in_the_picture_only(samples, predict) -> None:
+    person = _evaluated([_without(samples[0], [5, 6, 7, 8, 9, 10, 11])], [predict(samples[0])]).people[0]
+    assert person.per_hypothesis == {}
+    assert np.isfinite(person.per_point["error_px"]).sum() == 7
 
 
 def test_people_whom_the_picture_hardly_shows_are_not_judged(samples, predict) -> None:
@@ -118,6 +123,20 @@ def test_people_whom_the_picture_hardly_shows_are_not_judged(samples, predict) -
         points = {**truth.points, "coco23": replace(truth.points["coco23"], visible=visible)}
         sample = replace(samples[0], people=[replace(truth, points=points), samples[0].people[1]])
         assert len(_evaluated([sample], [predict(sample)]).people) == judged
+
+
+def test_a_truth_of_the_picture_alone_has_errors_in_the_picture_alone(samples, predict) -> None:
+    flat = _with_points(samples[0], cam_m=None)
+    part, whole = (_evaluated([sample], [predict(samples[0])]).people for sample in (flat, samples[0]))
+    assert part[0].per_hypothesis == {}
+    assert "pck3d_150mm" not in part[0].single
+    for metric in ("error_px", "error_box_pct", "pck_0.05"):
+        assert part[0].single[metric] == whole[0].single[metric]
+    assert part[1].per_hypothesis["mpjpe_mm"][0] == whole[1].per_hypothesis["mpjpe_mm"][0]
+    assert set(_evaluated([flat], [[]]).people[0].single) == {"pck_0.05", "pck_0.1"}
+    silent = [replace(p, points_px={}) for p in predict(samples[0])]
+    with pytest.raises(InputError, match="in pixels alone, and fake says nothing in pixels"):
+        _evaluated([flat], [silent])
 
 
 def test_leaving_out_a_hard_point_is_refused(samples, predict) -> None:

@@ -11,7 +11,9 @@ from alignhmr.core.errors import CompatibilityError, InputError
 from alignhmr.core.truth.comparison import compare
 from alignhmr.core.truth.evaluate import Evaluation
 from alignhmr.core.truth.predictions import SystemInfo
+from alignhmr.core.truth.records import Sample
 from alignhmr.core.truth.results import Result, result_of
+from alignhmr.deployments.evaluation.tables import headline, tables
 
 INFO = SystemInfo("fake", "1", "given", "given")
 
@@ -143,12 +145,37 @@ def test_two_sets_of_people_are_refused(made, samples) -> None:
         compare(made(), made(used=samples[1:]))
 
 
+def _flat(sample: Sample) -> Sample:
+    people = [
+        replace(t, points={"coco23": replace(t.points["coco23"], cam_m=None)}, body=None)
+        for t in sample.people
+    ]
+    return replace(sample, people=people)
+
+
+def test_a_benchmark_of_the_picture_alone_has_a_record_and_can_be_compared(made, samples, predict) -> None:
+    def result(noise_m: float) -> Result:
+        evaluation = Evaluation(INFO)
+        for sample in samples:
+            evaluation.add(_flat(sample), predict(sample, noise_m=noise_m)[:1])
+        return result_of(evaluation, "flat", asked={}, made_by={})
+
+    near, far = result(0.01), result(0.1)
+    assert set(near.figures) == {"error_px", "error_box_pct", "pck_0.05", "pck_0.1"}
+    assert near.figures["pck_0.05"]["people"] == 24 and near.figures["error_px"]["people"] == 12
+    assert near.breakdowns["by_joint"]["left_wrist"]["mpjpe_mm"] is None
+    assert near.breakdowns["by_joint"]["left_wrist"]["points"] == 12
+    assert near.hypotheses == {"count": 4}
+    found = compare(near, far)
+    assert found.both == 12
+    assert {d.metric: d.better for d in found.differences}["error_px"] == 0
+    assert "2D error" in headline(near) and "2D errors alone" in tables([near, far])
+
+
 def test_nobody_to_judge_and_nobody_answered_are_errors(samples) -> None:
     nobody = Evaluation(INFO, "h36m17")
     nobody.add(samples[0], [])
-    with pytest.raises(
-        InputError, match="nobody of tiny can be judged: the truth has no 3D points of h36m17"
-    ):
+    with pytest.raises(InputError, match="nobody of tiny can be judged: the truth has no points of h36m17"):
         result_of(nobody, "tiny", asked={}, made_by={})
     silent = Evaluation(INFO)
     silent.add(samples[0], [])

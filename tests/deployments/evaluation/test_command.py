@@ -127,6 +127,21 @@ def test_one_answer_is_said_to_be_one(tmp_path: Path, quiet: Console) -> None:
     assert "its four figures are one" in (tmp_path / "out/report.html").read_text()
 
 
+def test_a_benchmark_of_the_picture_alone_makes_a_page_beside_a_whole_one(
+    file: Path, tmp_path: Path, quiet: Console
+) -> None:
+    def open_flat(name: str, *, count: int | None, seed: int) -> Iterator[Sample]:
+        for sample in _open("tiny", count=count, seed=seed):
+            points = replace(sample.people[0].points["coco23"], cam_m=None) if name == "flat" else None
+            people = [replace(sample.people[0], points={"coco23": points})] if points else sample.people
+            yield replace(sample, people=people)
+
+    run(["tiny", "flat"], tmp_path / "out", Options(predictions=file), console=quiet, open_samples=open_flat)
+    page = (tmp_path / "out/report.html").read_text()
+    assert "The truth is of the picture alone" in page
+    assert "No truth in space: 2D errors alone." in (tmp_path / "out/table.md").read_text()
+
+
 def test_a_broken_benchmark_costs_only_itself(file: Path, tmp_path: Path, quiet: Console) -> None:
     with pytest.raises(InputError, match=r"frame1\.jpg is missing"):
         _run(file, tmp_path / "out", quiet, "broken", "tiny")

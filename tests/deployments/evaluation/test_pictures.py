@@ -21,7 +21,12 @@ from alignhmr.deployments.evaluation.pictures import (
 CAMERA = Intrinsics(400.0, (160.0, 120.0), "given")
 
 
-def _offered(errors_m: list[float | None], clip_of=lambda number: f"clip{number}", depth_m: float = 4.0):
+def _offered(
+    errors_m: list[float | None],
+    clip_of=lambda number: f"clip{number}",
+    depth_m: float = 4.0,
+    flat: bool = False,
+):
     """Cases after samples whose answers are off by these scales of noise; None is no answer."""
     evaluation = Evaluation(SystemInfo("fake", "1", "given", "given"))
     worst = WorstCases(evaluation.joints)
@@ -31,7 +36,7 @@ def _offered(errors_m: list[float | None], clip_of=lambda number: f"clip{number}
         px = cam_m[:, :2] / cam_m[:, 2:] * CAMERA.focal_px + np.array(CAMERA.center_px)
         sample = Sample(
             f"s{number}", clip_of(number), "made", Picture(np.full((240, 320, 3), 120, np.uint8), "0" * 64), CAMERA,
-            [Truth(np.concatenate([px.min(0), px.max(0)]), {"coco23": Points(cam_m, px)})],
+            [Truth(np.concatenate([px.min(0), px.max(0)]), {"coco23": Points(None if flat else cam_m, px)})],
         )  # fmt: skip
         answers = []
         if error is not None:
@@ -54,7 +59,7 @@ def test_one_of_each_clip() -> None:
 
 def test_the_missed_are_shown_without_an_answer() -> None:
     cases = _offered([0.1, *[None] * 5])
-    missed = [case for case in cases if case.error_mm == float("inf")]
+    missed = [case for case in cases if case.error == float("inf")]
     assert len(missed) == SHOWN_MISSED
     assert [len(case.views) for case in cases] == [3, 1, 1, 1]
     assert missed[0].notes[0] == "no answer"
@@ -67,6 +72,12 @@ def test_both_colours_are_in_every_view_of_an_answer() -> None:
         for color in (TRUE_RGB, PREDICTED_RGB):
             near = np.abs(picture.astype(int) - color).max(-1) < 30
             assert near.sum() > 50, (label, color)
+
+
+def test_a_truth_of_the_picture_alone_is_drawn_on_the_picture_alone() -> None:
+    [case] = _offered([0.1], flat=True)
+    assert [label for label, _ in case.views] == ["photo"]
+    assert case.notes[0].startswith("2D error ")
 
 
 def test_a_person_far_outside_the_picture_can_be_drawn() -> None:
