@@ -57,6 +57,10 @@ class SynthOutput:
 
     def claim(self, *, overwrite: bool) -> None:
         """Makes the folder ready. InputError where it holds anything but this run, unless ``overwrite``."""
+        try:
+            self.filesystem.create_dir(self.path)
+        except OSError as error:
+            raise SetupError(f"{self.location!r} can't be written: {error}; choose another --out") from error
         entries = self._entries()
         record = self.record()
         if not overwrite and entries:
@@ -74,7 +78,6 @@ class SynthOutput:
                     " here); choose another --out, or pass --overwrite to replace them"
                 )
         try:
-            self.filesystem.create_dir(self.path)
             if overwrite and (record or {}).get("identity") != self.identity:
                 self.keep_only(set())
             self.write_record({"status": "running", "identity": self.identity})
