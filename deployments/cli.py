@@ -276,7 +276,7 @@ def evaluate(
     ] = None,
     system: Annotated[EvaluatedSystem, typer.Option(help="Who answers.")] = EvaluatedSystem.alignhmr,
     predictions: Annotated[
-        Path | None, typer.Option(help="Another system's answers (Parquet), in place of --system.")
+        Path | None, typer.Option(help="Another system's answers (Parquet), under its own terms.")
     ] = None,
     base: Base = "starter",
     scorer: Scorer = "starter",

@@ -15,9 +15,11 @@ from alignhmr.core.body.body_file import BodyFile, read_body_file
 from alignhmr.core.body.model import BodyModel
 from alignhmr.core.geometry.rotations import axis_angle_to_matrix
 from alignhmr.core.records import Intrinsics, Picture
+from alignhmr.core.truth.evaluate import Evaluation
 from alignhmr.core.truth.multiview import CalibratedCamera
-from alignhmr.core.truth.predictions import body_key
+from alignhmr.core.truth.predictions import SystemInfo, body_key
 from alignhmr.core.truth.records import Points, Prediction, Sample, TrueBody, Truth
+from alignhmr.core.truth.results import Result, result_of
 
 CAMERA = Intrinsics(500.0, (160.0, 120.0), "given")
 
@@ -172,3 +174,22 @@ def smpl(off_center: BodyFile) -> BodyModel:
     body = BodyModel(off_center)
     assert body.kinematics(torch.eye(3).expand(24, 3, 3), torch.zeros(10)).joints[0].norm() > 0.2
     return body
+
+
+INFO = SystemInfo("fake", "1", "given", "given")
+
+
+@pytest.fixture(scope="session")
+def made(samples: list[Sample], predict: Predict) -> Callable[..., Result]:
+    """Records of predictions that are off by a known amount; ``skip`` holds (sample, person) without an answer."""
+
+    def result(info: SystemInfo = INFO, joints: str = "limbs12", used=None, skip=(), **options) -> Result:
+        evaluation = Evaluation(info, joints)
+        for sample in samples if used is None else used:
+            evaluation.add(
+                sample, [p for p in predict(sample, **options) if (sample.id, p.person) not in skip]
+            )
+        asked = {"count": None, "seed": 0}
+        return result_of(evaluation, "tiny", asked=asked, made_by={"version": "0"})
+
+    return result

@@ -12,7 +12,6 @@ from alignhmr.core.errors import CompatibilityError, InputError
 from alignhmr.core.records import Person, Picture
 from alignhmr.core.recovery import Recoverer
 from alignhmr.core.truth.evaluate import Evaluation
-from alignhmr.core.truth.matching import box_iou, match_people
 from alignhmr.core.truth.predictions import SystemInfo, write_predictions
 from alignhmr.core.truth.records import Sample
 from alignhmr.core.truth.systems import Alignhmr, Detector3D, FromFile
@@ -135,26 +134,3 @@ def test_a_file_that_speaks_of_a_person_who_is_not_there_is_refused(samples, pre
     write_predictions(tmp_path / "p.parquet", SystemInfo("other", "1", "given", "given"), written)
     with pytest.raises(InputError, match="person 2 of frame00, which has 2"):
         FromFile(tmp_path / "p.parquet").answer(samples[0])
-
-
-def test_matching_takes_each_once_and_leaves_the_unlike(samples) -> None:
-    teller = TruthTeller(samples)
-    found = teller.find(samples[0].picture)
-    assert sorted(match_people(samples[0], found)) == [(0, 2), (1, 1)]
-    assert match_people(samples[0], found[:1]) == []
-    assert match_people(samples[0], []) == []
-    # One detection for two people: the likelier gets it.
-    assert match_people(samples[0], found[1:2]) == [(1, 0)]
-
-
-def test_matching_works_from_boxes_alone(samples) -> None:
-    bare = replace(samples[0], people=[replace(truth, points={}) for truth in samples[0].people])
-    found = TruthTeller(samples).find(samples[0].picture)
-    assert sorted(match_people(bare, found)) == [(0, 2), (1, 1)]
-
-
-def test_overlap_of_boxes() -> None:
-    box = np.array([0.0, 0, 10, 10])
-    assert box_iou(box, box) == pytest.approx(1)
-    assert box_iou(box, box + 5) == pytest.approx(25 / 175)
-    assert box_iou(box, box + 20) == 0
