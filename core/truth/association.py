@@ -83,10 +83,11 @@ def _improved(
 ) -> tuple[Keypoints, list[int | None]]:
     """Each view's detection exchanged in turn, mirrored or not, for what agrees best with the other views."""
     mirror = list(KEYPOINT_MIRROR)
-    person, used = person.copy(), [None] * len(cameras)
+    person = person.copy()
+    used: list[int | None] = [None] * len(cameras)
     for _ in range(2):
         for view, detections in enumerate(found):
-            options = [(None, np.full_like(person[view], np.nan))]
+            options: list[tuple[int | None, np.ndarray]] = [(None, np.full_like(person[view], np.nan))]
             for index in free[view]:
                 options += [(index, detections[index]), (index, detections[index][mirror])]
             trials = np.repeat(person[None], len(options), 0)

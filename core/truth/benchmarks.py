@@ -41,7 +41,8 @@ def open_benchmark(name: str, *, count: int | None = None, seed: int = 0) -> Ite
     kind, colon, path = name.partition(":")
     if colon and kind.partition("/")[0] in DATA_SETS:
         # The first frame is read here, so that a wrong path is said now and not in the middle of a run.
-        frames = _data_set(*kind.partition("/")[::2], path)
+        name_of_set, _, split = kind.partition("/")
+        frames = _data_set(name_of_set, split, path)
         first = next(frames, None)
         if first is None:
             raise InputError(f"{name} holds no annotated person; check that the split is complete")

@@ -58,8 +58,7 @@ def _test_sequence(path: Path) -> Iterator[Frame]:
         cam_m = data["annot3"].reshape(-1, 17, 3) / 1000
         px, valid = data["annot2"].reshape(-1, 17, 2), data["valid_frame"].ravel() > 0
         camera = fitted_pinhole(cam_m[valid], px[valid])
-        numbers = [index for index in np.flatnonzero(valid).tolist()]
-        cam_m[numbers], px[numbers]  # the three arrays are equally long
+        numbers = np.flatnonzero(valid).tolist()
     except (ValueError, IndexError) as broken:
         raise InputError(
             f"{path} has arrays that don't fit together ({broken}); get the file anew"

@@ -159,7 +159,9 @@ def make(folder: Path, detector: Detector) -> dict[str, np.ndarray]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        description="Makes the truth of the benchmark pose2sim4 from its videos."
+    )
     parser.add_argument("--out", type=Path, required=True, help="the .npz file to write")
     out = parser.parse_args().out
     logging.basicConfig(level=logging.INFO, format="%(message)s")

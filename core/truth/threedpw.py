@@ -34,6 +34,7 @@ _NEEDED = (
     "cam_poses",
     "cam_intrinsics",
     "campose_valid",
+    "genders",
 )
 _GENDER = {"m": "male", "f": "female"}
 
@@ -59,7 +60,7 @@ def _sequence(path: Path, images: Path) -> Iterator[Frame]:
         raise InputError(f"{path} is not a sequence of 3DPW: it lacks {', '.join(absent)}; get the file anew")
     try:
         data = {key: plain(content[key]) for key in _NEEDED}
-        genders = [_GENDER[letter] for letter in content.get("genders", content.get("gender"))]
+        genders = [_GENDER[letter] for letter in data["genders"]]
         camera = pinhole(data["cam_intrinsics"])
         poses = np.asarray(data["cam_poses"], np.float64).reshape(-1, 4, 4)
         for index, T_cam_world in enumerate(poses):

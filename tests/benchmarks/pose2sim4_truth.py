@@ -118,7 +118,7 @@ class BodyFit:
         pose, transl, last = np.zeros((len(points_m), 24, 3)), np.zeros((len(points_m), 3)), None
         for frame, torso in enumerate(points_m[:, TORSO]):
             if np.isfinite(torso).all():
-                last, _ = Rotation.align_vectors(torso - torso.mean(0), rest - rest.mean(0))
+                last = Rotation.align_vectors(torso - torso.mean(0), rest - rest.mean(0))[0]
             if last is None:
                 raise SystemExit("no torso in the first frame")
             turn = last.as_rotvec()

@@ -12,9 +12,14 @@ from alignhmr.core.body.skeleton import JOINTS, KEYPOINTS
 from alignhmr.core.errors import InputError
 from alignhmr.core.truth.bedlam import read_bedlam
 from alignhmr.core.truth.benchmarks import open_benchmark
+from alignhmr.core.truth.records import Points
 from alignhmr.core.truth.smpl_labels import joints_m
 
 K = np.array([[80.0, 0, 32], [0, 80, 24], [0, 0, 1]])
+
+
+def write_labels(path: Path, rows: dict[str, np.ndarray]) -> None:
+    np.savez(path, **rows)  # type: ignore[arg-type]
 
 
 def labels(smpl: BodyModel, pose_numbers: int, names: list[str]) -> dict[str, np.ndarray]:
@@ -44,10 +49,20 @@ def labels(smpl: BodyModel, pose_numbers: int, names: list[str]) -> dict[str, np
 NAMES = ["seq_000000/seq_000000_0000.png", "seq_000000/seq_000000_0000.png", "seq_000001/seq_000001_0005.png"]
 
 
+def cam(points: Points) -> np.ndarray:
+    assert points.cam_m is not None
+    return points.cam_m
+
+
+def px(points: Points) -> np.ndarray:
+    assert points.px is not None
+    return points.px
+
+
 @pytest.fixture
 def root(tmp_path: Path, smpl: BodyModel, write_picture) -> Path:
     (tmp_path / "labels").mkdir()
-    np.savez(tmp_path / "labels" / "static-gym.npz", **labels(smpl, 165, NAMES))
+    write_labels(tmp_path / "labels" / "static-gym.npz", labels(smpl, 165, NAMES))
     for name in set(NAMES):
         write_picture(tmp_path / "images" / "static-gym" / "png" / name)
     return tmp_path
@@ -65,10 +80,10 @@ def test_smplx_labels_give_pixels_and_a_body_of_their_own_name(root: Path, smpl:
     data = labels(smpl, 165, NAMES)
     truth = next(read_bedlam(root)).people[1]
     points = truth.points["smpl24"]
-    assert points.cam_m is None and np.isnan(points.px[22:]).all()
-    np.testing.assert_allclose(points.px[:22], data["gtkps"][1, :22], rtol=1e-5)
-    knee = truth.points["coco23"].px[KEYPOINTS.index("right_knee")]
-    np.testing.assert_array_equal(knee, points.px[JOINTS.index("right_knee")])
+    assert points.cam_m is None and np.isnan(px(points)[22:]).all()
+    np.testing.assert_allclose(px(points)[:22], data["gtkps"][1, :22], rtol=1e-5)
+    knee = px(truth.points["coco23"])[KEYPOINTS.index("right_knee")]
+    np.testing.assert_array_equal(knee, px(points)[JOINTS.index("right_knee")])
     assert truth.body is not None and truth.body.body == "smplx:female"
     np.testing.assert_allclose(
         truth.body.pose_aa[:22].ravel(), data["pose_cam"][1, :66], rtol=1e-5, atol=1e-6
@@ -77,7 +92,7 @@ def test_smplx_labels_give_pixels_and_a_body_of_their_own_name(root: Path, smpl:
     # The parameters, put through the body that made the labels, land on the labels' pixels.
     joints = joints_m(smpl, truth.body.pose_aa, truth.body.betas) + truth.body.transl_cam_m
     np.testing.assert_allclose(
-        (joints[:, :2] / joints[:, 2:] * 80 + [32, 24])[:22], points.px[:22], atol=1e-2
+        (joints[:, :2] / joints[:, 2:] * 80 + [32, 24])[:22], px(points)[:22], atol=1e-2
     )
 
 
@@ -85,7 +100,7 @@ def test_smpl_labels_with_a_body_give_joints_in_space(
     tmp_path: Path, smpl: BodyModel, off_center: BodyFile
 ) -> None:
     (tmp_path / "labels").mkdir()
-    np.savez(tmp_path / "labels" / "static-gym.npz", **labels(smpl, 72, NAMES))
+    write_labels(tmp_path / "labels" / "static-gym.npz", labels(smpl, 72, NAMES))
     off_center.write(tmp_path / "smpl-female.npz")
     truth = next(read_bedlam(tmp_path)).people[0]
     assert (
@@ -95,13 +110,13 @@ def test_smpl_labels_with_a_body_give_joints_in_space(
     points = truth.points["smpl24"]
     assert points.cam_m is not None and truth.body is not None and truth.body.body.startswith("smpl-made:")
     np.testing.assert_allclose(
-        (points.cam_m[:, :2] / points.cam_m[:, 2:] * 80 + [32, 24])[:22], points.px[:22], atol=1e-2
+        (cam(points)[:, :2] / cam(points)[:, 2:] * 80 + [32, 24])[:22], px(points)[:22], atol=1e-2
     )
 
 
 def test_closeups_are_turned_upright(tmp_path: Path, smpl: BodyModel) -> None:
     (tmp_path / "labels").mkdir()
-    np.savez(tmp_path / "labels" / "closeup-gym.npz", **labels(smpl, 165, NAMES[:1]))
+    write_labels(tmp_path / "labels" / "closeup-gym.npz", labels(smpl, 165, NAMES[:1]))
     path = tmp_path / "images" / "closeup-gym" / NAMES[0]
     path.parent.mkdir(parents=True)
     pixels = np.zeros((48, 64, 3), np.uint8)
@@ -115,7 +130,7 @@ def test_agora_s_labels_and_scenes(tmp_path: Path, smpl: BodyModel, write_pictur
     names = ["ag_trainset_3dpeople_bfh_archviz_5_10_cam02_00000_1280x720.png",
              "ag_trainset_3dpeople_bfh_archviz_5_10_cam02_00001_1280x720.png"]  # fmt: skip
     (tmp_path / "labels").mkdir()
-    np.savez(tmp_path / "labels" / "agora-bfh.npz", **labels(smpl, 165, names))
+    write_labels(tmp_path / "labels" / "agora-bfh.npz", labels(smpl, 165, names))
     for name in names:
         write_picture(tmp_path / "images" / name)
     samples = list(open_benchmark(f"agora:{tmp_path}"))
@@ -145,7 +160,7 @@ def test_damaged_labels_have_their_sentence(root: Path, smpl: BodyModel) -> None
         ({"gtkps": np.zeros((3, 17, 2))}, "17 joints; wanted"),
         ({"imgname": np.array([{"run": "me"}] * 3, dtype=object)}, "without running code"),
     ):
-        np.savez(path, **(good | change), allow_pickle=True)
+        write_labels(path, good | change)
         with pytest.raises(InputError, match=says):
             open_benchmark(f"bedlam:{root}")
     np.savez(path, imgname=good["imgname"])

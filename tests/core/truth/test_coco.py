@@ -10,6 +10,7 @@ import pytest
 from alignhmr.core.body.skeleton import KEYPOINTS
 from alignhmr.core.errors import InputError
 from alignhmr.core.truth.benchmarks import open_benchmark
+from alignhmr.core.truth.records import Points
 
 
 def label(number: int, image: int, **more: Any) -> dict[str, Any]:
@@ -18,6 +19,11 @@ def label(number: int, image: int, **more: Any) -> dict[str, Any]:
         "id": number, "image_id": image, "category_id": 1, "iscrowd": 0, "num_keypoints": 11, "area": 500.5,
         "bbox": [4, 6, 30, 20], "keypoints": keypoints, "segmentation": [],
     } | more  # fmt: skip
+
+
+def px(points: Points) -> np.ndarray:
+    assert points.px is not None
+    return points.px
 
 
 @pytest.fixture
@@ -50,14 +56,16 @@ def test_people_with_keypoints_in_the_file_s_order(files) -> None:
 def test_points_are_pixels_with_visibility(files) -> None:
     first, with_feet = list(open_benchmark(f"coco:{files[0]},{files[1]}"))[1].people
     points = first.points["coco23"]
+    assert points.visible is not None
     assert points.cam_m is None and first.body is None
-    assert np.isnan(points.px[0]).all()  # v = 0
-    assert points.px[1].tolist() == [3, 2] and not points.visible[1]  # v = 1
-    assert points.px[2].tolist() == [6, 4] and points.visible[2]  # v = 2
-    assert np.isnan(points.px[17:]).all() and not points.visible[17:].any()
+    assert np.isnan(px(points)[0]).all()  # v = 0
+    assert px(points)[1].tolist() == [3, 2] and not points.visible[1]  # v = 1
+    assert px(points)[2].tolist() == [6, 4] and points.visible[2]  # v = 2
+    assert np.isnan(px(points)[17:]).all() and not points.visible[17:].any()
     assert first.facts["labelled"] == 11
     feet = with_feet.points["coco23"]
-    assert feet.px[KEYPOINTS.index("left_heel")].tolist() == [2, 3] and feet.visible[17:].all()
+    assert feet.visible is not None
+    assert px(feet)[KEYPOINTS.index("left_heel")].tolist() == [2, 3] and feet.visible[17:].all()
 
 
 @pytest.mark.parametrize(

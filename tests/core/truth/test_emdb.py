@@ -15,6 +15,7 @@ from alignhmr.core.geometry.rotations import axis_angle_to_matrix
 from alignhmr.core.truth.benchmarks import open_benchmark
 from alignhmr.core.truth.emdb import read_emdb
 from alignhmr.core.truth.predictions import body_key
+from alignhmr.core.truth.records import Points
 
 FRAMES = 4
 K = np.array([[70.0, 0, 30], [0, 70, 26], [0, 0, 1]])
@@ -54,6 +55,16 @@ def sequence(smpl: BodyModel) -> dict[str, Any]:
     }
 
 
+def cam(points: Points) -> np.ndarray:
+    assert points.cam_m is not None
+    return points.cam_m
+
+
+def px(points: Points) -> np.ndarray:
+    assert points.px is not None
+    return points.px
+
+
 @pytest.fixture(params=[2, 4, 5])
 def root(request, tmp_path: Path, smpl: BodyModel, write_picture) -> Path:
     folder = tmp_path / "P3" / "31_made"
@@ -83,7 +94,7 @@ def test_without_a_body_only_pixels_are_known(root: Path, smpl: BodyModel) -> No
     frame = next(read_emdb(root))
     truth = frame.people[0]
     assert truth.points["smpl24"].cam_m is None and truth.points["coco23"].cam_m is None
-    np.testing.assert_allclose(truth.points["smpl24"].px, data["kp2d"][0], rtol=1e-6)
+    np.testing.assert_allclose(px(truth.points["smpl24"]), data["kp2d"][0], rtol=1e-6)
     assert truth.body is not None and truth.body.body == "smpl:female"
     assert np.isnan(truth.body.transl_cam_m).all() and np.isfinite(truth.body.pose_aa).all()
 
@@ -99,10 +110,10 @@ def test_with_a_body_joints_in_space_land_on_the_file_s_pixels(
         points = truth.points["smpl24"]
         assert points.cam_m is not None and points.px is not None and truth.body is not None
         np.testing.assert_allclose(
-            points.cam_m[:, :2] / points.cam_m[:, 2:] * 70 + [30, 26], points.px, atol=1e-2
+            cam(points)[:, :2] / cam(points)[:, 2:] * 70 + [30, 26], px(points), atol=1e-2
         )
         mine = joints_of(smpl, truth.body.pose_aa, truth.body.betas) + truth.body.transl_cam_m
-        np.testing.assert_allclose(mine, points.cam_m, atol=1e-4)
+        np.testing.assert_allclose(mine, cam(points), atol=1e-4)
         assert truth.body.body == body_key(BodyModel.load(bodies / "smpl-female.npz"))
 
 

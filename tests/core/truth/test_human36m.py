@@ -13,6 +13,7 @@ from alignhmr.core.body.skeleton import KEYPOINTS, SHARED_KEYPOINTS
 from alignhmr.core.errors import InputError
 from alignhmr.core.truth.benchmarks import open_benchmark
 from alignhmr.core.truth.human36m import read_human36m
+from alignhmr.core.truth.records import Points
 
 FRAMES = (0, 5, 64)
 R = {camera: Rotation.from_euler("xyz", [90, 10 * camera, 3], degrees=True).as_matrix() for camera in (1, 4)}
@@ -48,6 +49,16 @@ def annotations(subject: int) -> dict[str, Any]:
     }
 
 
+def cam(points: Points) -> np.ndarray:
+    assert points.cam_m is not None
+    return points.cam_m
+
+
+def px(points: Points) -> np.ndarray:
+    assert points.px is not None
+    return points.px
+
+
 @pytest.fixture
 def root(tmp_path: Path, write_picture) -> Path:
     (tmp_path / "annotations").mkdir()
@@ -75,15 +86,15 @@ def test_joints_stand_in_the_camera_s_frame(root: Path) -> None:
         camera = int(frame.people[0].facts["camera"])
         expected = (R[camera] @ joints_mm(int(frame.id[-6:]) - 1).T).T + T_MM[camera]
         points = frame.people[0].points["h36m17"]
-        np.testing.assert_allclose(points.cam_m, expected / 1000, atol=1e-5)
-        np.testing.assert_allclose(points.px, expected[:, :2] / expected[:, 2:] * 61 + [32, 24], atol=1e-3)
+        np.testing.assert_allclose(cam(points), expected / 1000, atol=1e-5)
+        np.testing.assert_allclose(px(points), expected[:, :2] / expected[:, 2:] * 61 + [32, 24], atol=1e-3)
         coco = frame.people[0].points["coco23"]
         for index in range(len(KEYPOINTS)):
             if index in SHARED_KEYPOINTS:
-                same = points.cam_m[H36M_POINTS.index(KEYPOINTS[index])]
-                np.testing.assert_array_equal(coco.cam_m[index], same)
+                same = cam(points)[H36M_POINTS.index(KEYPOINTS[index])]
+                np.testing.assert_array_equal(cam(coco)[index], same)
             else:
-                assert np.isnan(coco.cam_m[index]).all()
+                assert np.isnan(cam(coco)[index]).all()
         assert frame.people[0].box_px.tolist() == [10, 5, 30, 35]
 
 

@@ -13,6 +13,7 @@ from alignhmr.core.body.skeleton import KEYPOINTS
 from alignhmr.core.errors import InputError, SetupError
 from alignhmr.core.truth.benchmarks import open_benchmark
 from alignhmr.core.truth.mpi3dhp import TEST_IN_TRAIN, TEST_JOINTS, fitted_pinhole, read_mpi3dhp
+from alignhmr.core.truth.records import Points
 
 FOCAL, CENTER = 1500.0, (1024.0, 1020.0)
 FRAMES = 12
@@ -22,6 +23,16 @@ def joints(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """[frames, count, 3] in mm on camera axes, and their pixels."""
     cam_mm = np.random.default_rng(seed).uniform(-600, 600, (FRAMES, count, 3)) + [0, 0, 3500]
     return cam_mm, cam_mm[..., :2] / cam_mm[..., 2:] * FOCAL + CENTER
+
+
+def cam(points: Points) -> np.ndarray:
+    assert points.cam_m is not None
+    return points.cam_m
+
+
+def px(points: Points) -> np.ndarray:
+    assert points.px is not None
+    return points.px
 
 
 @pytest.fixture
@@ -49,7 +60,7 @@ def test_training_frames_of_unpacked_videos(train: Path) -> None:
     assert [s.id for s in samples] == [f"S1-Seq2-video{v}-{n:06d}" for v in (0, 4) for n in (1, 11)]
     assert {s.group for s in samples} == {"S1-Seq2"}
     for sample, (video, frame) in zip(samples, [(0, 0), (0, 10), (4, 0), (4, 10)], strict=True):
-        cam_mm, px = joints(28, video)
+        cam_mm, true_px = joints(28, video)
         points = sample.people[0].points["h36m17"]
         # By the training set's own numbers, spelled out: 4 pelvis, 19 left knee, 16 right wrist, 7 head top.
         for index, name in (
@@ -60,10 +71,10 @@ def test_training_frames_of_unpacked_videos(train: Path) -> None:
             (5, "thorax"),
         ):
             place = H36M_POINTS.index(name)
-            np.testing.assert_allclose(points.cam_m[place], cam_mm[frame, index] / 1000, atol=1e-6)
-            np.testing.assert_allclose(points.px[place], px[frame, index], rtol=1e-6)
-        assert np.isnan(points.cam_m[H36M_POINTS.index("neck")]).all()
-        coco = sample.people[0].points["coco23"].cam_m
+            np.testing.assert_allclose(cam(points)[place], cam_mm[frame, index] / 1000, atol=1e-6)
+            np.testing.assert_allclose(px(points)[place], true_px[frame, index], rtol=1e-6)
+        assert np.isnan(cam(points)[H36M_POINTS.index("neck")]).all()
+        coco = cam(sample.people[0].points["coco23"])
         np.testing.assert_allclose(coco[KEYPOINTS.index("left_knee")], cam_mm[frame, 19] / 1000, atol=1e-6)
         assert np.isnan(coco[KEYPOINTS.index("nose")]).all()
         assert abs(sample.intrinsics.focal_px - FOCAL) < 0.1
@@ -112,7 +123,7 @@ def test_valid_test_frames(test_set: Path, monkeypatch) -> None:
     samples = list(open_benchmark(f"mpi3dhp:{test_set}"))
     assert [s.id for s in samples] == [f"TS1-{n:06d}" for n in range(1, FRAMES + 1) if n not in (3, 6)]
     cam_mm, _ = joints(17, 3)
-    pelvis = samples[1].people[0].points["h36m17"].cam_m[0]
+    pelvis = cam(samples[1].people[0].points["h36m17"])[0]
     np.testing.assert_allclose(pelvis, cam_mm[1, 14] / 1000, atol=1e-6)
 
 

@@ -14,6 +14,7 @@ from alignhmr.core.body.skeleton import JOINTS, KEYPOINTS
 from alignhmr.core.errors import InputError
 from alignhmr.core.geometry.rotations import axis_angle_to_matrix
 from alignhmr.core.truth.benchmarks import open_benchmark
+from alignhmr.core.truth.records import Points
 from alignhmr.core.truth.threedpw import read_3dpw
 
 FRAMES, ACTORS = 3, 2
@@ -70,6 +71,16 @@ def python_2(data: bytes) -> bytes:
     )
 
 
+def cam(points: Points) -> np.ndarray:
+    assert points.cam_m is not None
+    return points.cam_m
+
+
+def px(points: Points) -> np.ndarray:
+    assert points.px is not None
+    return points.px
+
+
 @pytest.fixture
 def root(tmp_path: Path, smpl: BodyModel, write_picture) -> Path:
     path = tmp_path / "sequenceFiles" / "test" / "downtown_made_00.pkl"
@@ -99,12 +110,12 @@ def test_joints_stand_in_the_camera_s_frame(root: Path, smpl: BodyModel) -> None
         world = np.append(data["jointPositions"][0][index].reshape(24, 3), np.ones((24, 1)), 1)
         expected = (data["cam_poses"][index] @ world.T).T[:, :3]
         points = frame.people[0].points["smpl24"]
-        np.testing.assert_allclose(points.cam_m, expected, atol=1e-5)
-        np.testing.assert_allclose(points.px, expected[:, :2] / expected[:, 2:] * 61 + [32, 24], atol=1e-3)
+        np.testing.assert_allclose(cam(points), expected, atol=1e-5)
+        np.testing.assert_allclose(px(points), expected[:, :2] / expected[:, 2:] * 61 + [32, 24], atol=1e-3)
         coco = frame.people[0].points["coco23"]
         for name in ("left_knee", "right_wrist"):
-            np.testing.assert_array_equal(coco.cam_m[KEYPOINTS.index(name)], points.cam_m[JOINTS.index(name)])
-        assert np.isnan(coco.cam_m[KEYPOINTS.index("nose")]).all() and "h36m17" not in frame.people[0].points
+            np.testing.assert_array_equal(cam(coco)[KEYPOINTS.index(name)], cam(points)[JOINTS.index(name)])
+        assert np.isnan(cam(coco)[KEYPOINTS.index("nose")]).all() and "h36m17" not in frame.people[0].points
 
 
 def test_body_parameters_give_the_same_joints_in_the_camera_s_frame(root: Path, smpl: BodyModel) -> None:
@@ -113,7 +124,7 @@ def test_body_parameters_give_the_same_joints_in_the_camera_s_frame(root: Path, 
         for truth in frame.people:
             assert truth.body is not None and truth.body.body.startswith("smpl:")
             joints = joints_of(smpl, truth.body.pose_aa[None], truth.body.betas)[0] + truth.body.transl_cam_m
-            np.testing.assert_allclose(joints, truth.points["smpl24"].cam_m, atol=1e-4)
+            np.testing.assert_allclose(joints, cam(truth.points["smpl24"]), atol=1e-4)
 
 
 def test_a_pickle_that_would_run_something_is_refused(root: Path, smpl: BodyModel) -> None:
