@@ -16,7 +16,10 @@ for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "
 
 # Shapes in signatures are checked here and nowhere else: in production they cost time, here they are a test.
 # Only where signatures are of arrays: the hook can't wrap numba's functions and Ray's actors.
-SHAPED = ("body.model", "diffusion", "geometry", "language", "metrics", "scoring", "synthetic.poses")
+SHAPED = (
+    "body.model", "diffusion", "geometry", "language", "metrics", "scoring", "synthetic.poses",
+    "truth.association", "truth.bundle", "truth.frames", "truth.multiview", "truth.smpl_labels",
+)  # fmt: skip
 sys.modules["shape_checker"] = checker = ModuleType("shape_checker")
 checker.check = beartype(conf=BeartypeConf(is_pep484_tower=True))  # type: ignore[attr-defined]
 install_import_hook([f"alignhmr.core.{name}" for name in SHAPED], "shape_checker.check")
