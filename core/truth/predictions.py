@@ -15,8 +15,9 @@ A row is one person, with M hypotheses (M = 1 for most systems; hypothesis 0 is 
 
 Lists are fixed in size, hypothesis by hypothesis. Either ``points_m.SET`` or ``pose_aa`` and ``betas`` must be
 there: points are then computed with the body model. A person without a row was missed. The schema's metadata
-holds, under ``alignhmr.predictions``, the JSON of `SystemInfo` with ``format`` and ``hypotheses``. To write one
-from CameraHMR's SMPL parameters (the same with ``points_m.coco23`` alone from SAM 3D Body's joints, and no body):
+holds, under ``alignhmr.predictions``, the JSON of `SystemInfo` with ``format`` and ``hypotheses``.
+``alignhmr eval BENCHMARK --export DIR`` writes the pictures, boxes and cameras to be answered. From CameraHMR's
+SMPL parameters, for instance:
 
     import json, pyarrow as pa, pyarrow.parquet as pq
     from scipy.spatial.transform import Rotation
@@ -33,6 +34,9 @@ from CameraHMR's SMPL parameters (the same with ``points_m.coco23`` alone from S
     kinds = {"person": pa.int32(), "sample_id": pa.string()}
     table = pa.table({k: pa.array(v, kinds.get(k, pa.list_(pa.float32()))) for k, v in rows.items()})
     pq.write_table(table.replace_schema_metadata({"alignhmr.predictions": json.dumps(about)}), "camerahmr.parquet")
+
+From SAM 3D Body, no parameters and ``"body": null``: ``points_m.coco23`` is ``pred_keypoints_3d`` (its 70 points,
+already on these axes) at ``[*range(9), 62, 41, *range(9, 21)]``, and ``points_px.coco23`` its ``pred_keypoints_2d``.
 """
 
 import json
