@@ -78,9 +78,9 @@ def test_the_example_in_the_docstring_runs_and_its_parameters_become_the_bodys_p
     for sample_id, index, truth in people:
         rotations = axis_angle_to_matrix(torch.from_numpy(truth.body.pose_aa)).numpy()
         outputs.append((sample_id, index, {"rotations": rotations, "betas": truth.body.betas}))
-    example = textwrap.dedent(
-        "    import json, pyarrow" + str(predictions.__doc__).split("    import json, pyarrow")[1]
-    )
+    start, end = "    import json, pyarrow", "\n\nFrom SAM"
+    example = start + str(predictions.__doc__).split(start)[1].split(end)[0]
+    example = textwrap.dedent(example)
     monkeypatch.chdir(tmp_path)
     exec(example.replace("smpl-neutral:DIGEST", body_key(body)), {"outputs": outputs})
     found = read_predictions(tmp_path / "camerahmr.parquet")
