@@ -51,6 +51,13 @@ class Outfit:
 
     wardrobe: str
     row: Float[np.ndarray, "columns"]
+    skirt: float = 0.0
+    """Length in thighs (``skirts.py``); 0 for trousers."""
+
+    @property
+    def bottom(self) -> Float[np.ndarray, "3"]:
+        """Colour of trousers or skirt."""
+        return self.row[_BOTTOM : _BOTTOM + 3]
 
     def thickness_m(self, rest_m: Float[np.ndarray, "verts 3"]) -> Float[np.ndarray, "verts"]:
         """How far the drawn surface lies outside the skin, at places on the mean body's T-pose."""
@@ -79,6 +86,7 @@ _STYLES: dict[str, dict] = {
     "outdoor": {"sleeves": (0.71, 0.7), "legs": (-0.88, -0.86), "muted": 0.45, "loose": (0.014, 0.03)},
     "workwear": {"sleeves": (0.7, 0.7, 0.3), "legs": (-0.88, -0.88), "muted": 0.0, "loose": (0.016, 0.028)},
 }  # fmt: skip
+_SKIRT_SHARE = {"casual": 0.15, "office": 0.2, "summer": 0.3}
 _PATTERN_SHARES = {
     "casual": (0.4, 0.16, 0.04, 0.14, 0.1, 0.16, 0.0, 0.0),
     "sport": (0.3, 0.1, 0.05, 0.0, 0.1, 0.25, 0.2, 0.0),
@@ -149,7 +157,15 @@ def dress(rng: np.random.Generator, wardrobe: str) -> Outfit:
     row[_BOTTOM_M] = rng.uniform(*style["loose"]) * 0.9
     row[_SHOES_M] = rng.uniform(0.008, 0.016)
     row[_FLARE_M] = rng.uniform(0.0, 0.03) if row[_LEG] < -0.6 else rng.uniform(0.0, 0.035)
-    return Outfit(wardrobe, row)
+    skirt = 0.0
+    if rng.random() < _SKIRT_SHARE.get(wardrobe, 0.0):
+        skirt = rng.uniform(0.55, 1.5)
+        row[_LEG], row[_FLARE_M] = -0.12 if rng.random() < 0.6 else -0.86, 0.0  # bare legs or tights
+        row[_BOTTOM_PATTERN], row[_BOTTOM_M] = 0, 0.003
+        row[_SOCK] = row[_SHOE]
+        if rng.random() < 0.4:  # a dress
+            row[_BOTTOM : _BOTTOM + 3] = row[_TOP : _TOP + 3]
+    return Outfit(wardrobe, row, skirt)
 
 
 def _cloth(rng: np.random.Generator, muted: float) -> np.ndarray:

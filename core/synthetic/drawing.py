@@ -18,6 +18,8 @@ from alignhmr.core.synthetic.shading import vertex_normals
 from alignhmr.core.synthetic.shadows import Shadows, lit
 from alignhmr.core.synthetic.skinning import Skin
 
+_PAINTED = -1.0
+"""Stands in place of a face's colour where the outfit decides it."""
 SAMPLES = 2
 """Samples along each side of a pixel."""
 
@@ -39,7 +41,7 @@ class Stage:
     rest_m: Float[np.ndarray, "verts 3"]
     faces: Int[np.ndarray, "faces 3"]
     owner: Int[np.ndarray, "faces"]
-    """Index of the person, or -1 for a thing."""
+    """Index of the person, whose skirt too is theirs; -1 for a thing."""
     part: Int[np.ndarray, "verts"]
     """The joint that moves a vertex most; -1 on things."""
     colors: Float[np.ndarray, "faces 3"]
@@ -48,7 +50,6 @@ class Stage:
 
 def stage(skin: Skin, people: list[Dressed], things: list[Thing]) -> Stage:
     """Everything as one mesh."""
-    count = len(skin.template_m)
     vertices = [person.vertices_m for person in people] + [thing.vertices_m for thing in things]
     starts = np.cumsum([0] + [len(v) for v in vertices[:-1]])
     faces = [skin.faces] * len(people) + [thing.faces for thing in things]
@@ -59,13 +60,13 @@ def stage(skin: Skin, people: list[Dressed], things: list[Thing]) -> Stage:
         faces=np.concatenate([f + start for f, start in zip(faces, starts, strict=True)]),
         owner=np.concatenate(
             [np.full(len(skin.faces), i) for i in range(len(people))]
-            + [np.full(len(t.faces), -1) for t in things]
+            + [np.full(len(thing.faces), thing.owner) for thing in things]
         ),
         part=np.concatenate(
             [skin.part] * len(people) + [np.full(sum(len(t.vertices_m) for t in things), -1)]
         ),
         colors=np.concatenate(
-            [np.zeros((count and len(skin.faces), 3))] * len(people) + [thing.colors for thing in things]
+            [np.full((len(skin.faces), 3), _PAINTED)] * len(people) + [thing.colors for thing in things]
         ),
         rows=np.stack([p.outfit.row for p in people]) if people else np.zeros((1, len(COLUMNS))),
     )
@@ -131,8 +132,9 @@ def _shade(
             toward = normal[0] * view[0] + normal[1] * view[1] + normal[2] * view[2]
             who = owner[face]
             if who >= 0:
-                gloss = paint_body(at[0], at[1], at[2], rows[who], color)
                 seen[who, row // factor, column // factor] += 1
+            if colors[face, 0] < 0.0:
+                gloss = paint_body(at[0], at[1], at[2], rows[who], color)
             else:
                 gloss = 0.15
                 for axis in range(3):

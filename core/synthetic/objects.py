@@ -21,6 +21,8 @@ class Thing:
     vertices_m: Float[np.ndarray, "verts 3"]
     faces: Int[np.ndarray, "faces 3"]
     colors: Float[np.ndarray, "faces 3"]
+    owner: int = -1
+    """Index of the person whose clothing it is; -1 for what is nobody's."""
 
     def moved(self, turn: Float[np.ndarray, "3 3"], place_m: Float[np.ndarray, "3"]) -> "Thing":
         return Thing(self.name, (self.vertices_m[:, None] * turn).sum(-1) + place_m, self.faces, self.colors)

@@ -77,7 +77,6 @@ class Maker:
             raise InputError(f"no motion clip belongs to the {split} split of {domain}; give more clips")
         self.actors = Actors(kept, self.body)
         self.thickness = thickness_m(self.body)
-        self.face_part = self.skin.part[self.skin.faces[:, 0]]
         self.photos = _photos_of(photos, split) if photos else []
 
     def stream(self, index: int, topic: str) -> np.random.Generator:
@@ -98,7 +97,7 @@ def make_sample(maker: Maker, index: int) -> MadeSample:
     tag = f"procedural/{maker.split}/{maker.seed}/{index}"
     people = place_people(stream, domain, maker.actors, maker.skin, tag)
     camera = place_camera(stream, domain, people, maker.size)
-    things = place_things(stream, domain, people, camera)
+    things = place_things(stream, domain, people, camera, maker.skin)
     scene, dark = _scene(maker, stream, people, camera)
 
     small = [maker.body.vertices(p.motions, p.performance.betas) + p.offset_m for p in people]
@@ -118,8 +117,9 @@ def make_sample(maker: Maker, index: int) -> MadeSample:
         "focal_px": camera.focal_px,
         "people": float(len(people)),
     }
+    skirts = {thing.owner for thing in things}
     truths = [
-        _truth(maker, person, number, camera, layer, mesh, small[number], facts)
+        _truth(maker, person, number, camera, layer, mesh, small[number], facts | {"skirt": number in skirts})
         for number, person in enumerate(people)
     ]
     sample = Sample(
@@ -173,7 +173,7 @@ def _truth(
     pixels = camera.project(points)
     visible = visible_points(
         points, pixels, number, layer.raster.depth_m, layer.raster.face_id, mesh.owner,
-        np.resize(maker.face_part, len(mesh.faces)), maker.thickness, SAMPLES,
+        mesh.part[mesh.faces[:, 0]], maker.thickness, SAMPLES,
     )  # fmt: skip
     surface = camera.see(person.vertices_m)
     outline = camera.project(surface[surface[:, 2] > 0.05])

@@ -9,7 +9,7 @@ from alignhmr.core.synthetic.rasterizer import compiled, rasterize
 
 CELLS = 448
 _DISTANCE_M, _REACH_M = 14.0, 3.6
-_GROUND_CELLS, _GROUND_PER_M, _GROUND_REACH_M = 128, 16, 4.0
+_GROUND_CELLS, _GROUND_REACH_M, _BELOW_M = 128, 4.0, 40.0
 
 
 @dataclass(frozen=True)
@@ -42,14 +42,13 @@ def cast(
     focal = CELLS / 2 * _DISTANCE_M / _REACH_M
     seen = ((vertices_world_m - place)[:, None] * axes).sum(-1)
     depth = rasterize(seen, faces, focal, (CELLS / 2, CELLS / 2), (CELLS, CELLS)).depth_m
-    contact = np.zeros((_GROUND_CELLS, _GROUND_CELLS))
-    low = vertices_world_m[vertices_world_m[:, 1] < 0.45]
-    cell = np.floor((low[:, [0, 2]] + _GROUND_REACH_M) * _GROUND_PER_M).astype(int)
-    kept = ((cell >= 0) & (cell < _GROUND_CELLS)).all(1)
-    weight = np.exp(-np.maximum(low[kept, 1], 0.0) / 0.12)
-    # Many vertices of one cell are one surface: what counts is the lowest.
-    np.maximum.at(contact, (cell[kept, 1], cell[kept, 0]), weight)
-    contact = np.clip(2.2 * cv2.GaussianBlur(contact, (0, 0), 1.6), 0, 0.75)
+    # Seen from far below the ground, a pixel's depth is the height of what hangs over it.
+    below = (vertices_world_m + [0.0, _BELOW_M, 0.0])[:, [0, 2, 1]]
+    focal_below = _GROUND_CELLS / (2 * _GROUND_REACH_M) * _BELOW_M
+    middle = (_GROUND_CELLS / 2, _GROUND_CELLS / 2)
+    height = rasterize(below, faces, focal_below, middle, (_GROUND_CELLS, _GROUND_CELLS)).depth_m - _BELOW_M
+    near = np.exp(-np.maximum(height, 0.0) / 0.12).astype(np.float64)
+    contact = np.clip(0.85 * cv2.GaussianBlur(near, (0, 0), 1.3), 0, 0.75)
     view = np.concatenate([axes.ravel(), place, [focal, CELLS / 2]])
     return Shadows(depth, view, contact)
 

@@ -17,6 +17,7 @@ from alignhmr.core.synthetic.domains import Domain
 from alignhmr.core.synthetic.objects import CLUTTER, HELD, OCCLUDERS, Thing, box, make_thing, turn_about_y
 from alignhmr.core.synthetic.performances import Actors, Performance
 from alignhmr.core.synthetic.skinning import Skin
+from alignhmr.core.synthetic.skirts import make_skirt
 
 Stream = Callable[[str], np.random.Generator]
 """Gives the generator of one topic, so that one topic's draws don't shift another's."""
@@ -106,11 +107,23 @@ def place_camera(stream: Stream, domain: Domain, people: list[Placed], size: tup
     )  # fmt: skip
 
 
-def place_things(stream: Stream, domain: Domain, people: list[Placed], camera: Camera) -> list[Thing]:
+def place_things(
+    stream: Stream, domain: Domain, people: list[Placed], camera: Camera, skin: Skin
+) -> list[Thing]:
     """Held, worn and sat on; standing about; and before the camera."""
     things: list[Thing] = []
     for index, person in enumerate(people):
         draw = stream(f"things {index}")
+        if person.outfit.skirt:
+            skirt = make_skirt(
+                person.outfit.skirt,
+                person.outfit.bottom,
+                person.joints_m,
+                person.vertices_m,
+                skin.part,
+                index,
+            )
+            things += [skirt] if skirt else []
         if person.performance.kind == "seated":
             things.append(_stool(draw, person))
         elif draw.random() < domain.held:

@@ -124,5 +124,8 @@ def _look(points, pixels, person, depth, face_id, face_owner, face_part, own, th
         face = face_id[row, column]
         if before <= 0.03:
             out[k] = True
-        elif face >= 0 and face_owner[face] == person and own[k, face_part[face]]:
-            out[k] = before <= thickness[k]
+        elif face >= 0 and face_owner[face] == person:
+            if face_part[face] < 0:  # under one's own skirt a knee is as visible as in trousers
+                out[k] = before <= max(thickness[k], 0.2)
+            elif own[k, face_part[face]]:
+                out[k] = before <= thickness[k]
