@@ -86,7 +86,7 @@ def test_pictures_and_truth_of_a_few_samples() -> None:
     ]
     for sample in samples:
         name, camera, frame = sample.id.split("-")
-        assert sample.domain == "pose2sim4" and sample.group == f"block{(int(frame) - FIRST[name]) // 25}"
+        assert sample.domain == "pose2sim4" and sample.group == f"block{(int(frame) - FIRST[name]) // 20}"
         assert sample.intrinsics.source == "given" and 1650 < sample.intrinsics.focal_px < 1700
         (person,) = sample.people
         points = person.points["coco23"]
@@ -108,7 +108,7 @@ def test_all_of_it() -> None:
     samples = [(s.id, s.group) for s in pose2sim4()]
     assert len({name for name, _ in samples}) == len(samples) == 4 * 25 + 4 * 13
     assert sum(name.startswith("multi") for name, _ in samples) == 4 * len(range(1, FRAMES, EVERY["multi"]))
-    assert {group for _, group in samples} == {f"block{n}" for n in range(4)}
+    assert {group for _, group in samples} == {f"block{n}" for n in range(5)}
     some = [s.id for s in open_benchmark("pose2sim4", count=6, seed=4)]
     assert len(some) == 6 and [name for name, _ in samples if name in some] == some
     assert [s.id for s in open_benchmark("pose2sim4", count=6, seed=4)] == some
