@@ -16,17 +16,24 @@ class Camera:
     center_px: tuple[float, float]
 
     def see(self, points_world_m: Float[np.ndarray, "points 3"]) -> Float[np.ndarray, "points 3"]:
-        # Not `@`: its order of additions is the linear algebra library's affair.
-        return ((np.asarray(points_world_m, np.float64) - self.eye_m)[:, None] * self.R_cam_world).sum(-1)
+        return turned(np.asarray(points_world_m, np.float64) - self.eye_m, self.R_cam_world)
 
     def unsee(self, points_cam_m: Float[np.ndarray, "points 3"]) -> Float[np.ndarray, "points 3"]:
         """Inverse of ``see``."""
-        return (np.asarray(points_cam_m, np.float64)[:, None] * self.R_cam_world.T).sum(-1) + self.eye_m
+        return turned(np.asarray(points_cam_m, np.float64), self.R_cam_world.T) + self.eye_m
 
     def project(self, points_cam_m: Float[np.ndarray, "points 3"]) -> Float[np.ndarray, "points 2"]:
         """Pixels; points nearer than 5 cm are held there."""
         depth = np.maximum(points_cam_m[:, 2:], 0.05)
         return points_cam_m[:, :2] / depth * self.focal_px + np.array(self.center_px)
+
+
+def turned(
+    points: Float[np.ndarray, "points 3"], rotation: Float[np.ndarray, "3 3"]
+) -> Float[np.ndarray, "points 3"]:
+    """``points @ rotation.T`` in an order of additions that is ours, and not the linear algebra library's."""
+    x, y, z = points[:, 0], points[:, 1], points[:, 2]
+    return np.stack([row[0] * x + row[1] * y + row[2] * z for row in rotation], -1)
 
 
 def look(

@@ -14,7 +14,6 @@ from alignhmr.core.synthetic.clothing import COLUMNS, Outfit, paint_body
 from alignhmr.core.synthetic.objects import Thing
 from alignhmr.core.synthetic.rasterizer import Raster, compiled, rasterize
 from alignhmr.core.synthetic.scenes import Light
-from alignhmr.core.synthetic.shading import vertex_normals
 from alignhmr.core.synthetic.shadows import Shadows, lit
 from alignhmr.core.synthetic.skinning import Skin
 
@@ -55,7 +54,7 @@ def stage(skin: Skin, people: list[Dressed], things: list[Thing]) -> Stage:
     faces = [skin.faces] * len(people) + [thing.faces for thing in things]
     return Stage(
         vertices_m=np.concatenate(vertices),
-        normals=np.concatenate([vertex_normals(v, f) for v, f in zip(vertices, faces, strict=True)]),
+        normals=np.concatenate([smooth_normals(v, f) for v, f in zip(vertices, faces, strict=True)]),
         rest_m=np.concatenate([skin.template_m] * len(people) + [thing.vertices_m for thing in things]),
         faces=np.concatenate([f + start for f, start in zip(faces, starts, strict=True)]),
         owner=np.concatenate(
@@ -70,6 +69,36 @@ def stage(skin: Skin, people: list[Dressed], things: list[Thing]) -> Stage:
         ),
         rows=np.stack([p.outfit.row for p in people]) if people else np.zeros((1, len(COLUMNS))),
     )
+
+
+def smooth_normals(
+    vertices_m: Float[np.ndarray, "verts 3"], faces: Int[np.ndarray, "faces 3"]
+) -> Float[np.ndarray, "verts 3"]:
+    """``shading.vertex_normals`` in a loop: a tenth of its time, which is paid for everyone in every picture."""
+    out = np.zeros((len(vertices_m), 3))
+    _add_normals(np.ascontiguousarray(vertices_m, np.float64), np.ascontiguousarray(faces, np.int64), out)
+    return out
+
+
+@compiled
+def _add_normals(vertices, faces, out):
+    u, v = np.empty(3), np.empty(3)
+    for face in range(len(faces)):
+        first, second, third = faces[face, 0], faces[face, 1], faces[face, 2]
+        for axis in range(3):
+            u[axis] = vertices[second, axis] - vertices[first, axis]
+            v[axis] = vertices[third, axis] - vertices[first, axis]
+        for axis in range(3):
+            following, last = (axis + 1) % 3, (axis + 2) % 3
+            across = u[following] * v[last] - u[last] * v[following]
+            out[first, axis] += across
+            out[second, axis] += across
+            out[third, axis] += across
+    for vertex in range(len(out)):
+        length = np.sqrt(out[vertex, 0] ** 2 + out[vertex, 1] ** 2 + out[vertex, 2] ** 2)
+        if length > 0.0:
+            for axis in range(3):
+                out[vertex, axis] /= length
 
 
 @dataclass(frozen=True)

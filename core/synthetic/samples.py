@@ -122,6 +122,8 @@ def make_sample(maker: Maker, index: int) -> MadeSample:
         _truth(maker, person, number, camera, layer, mesh, small[number], facts | {"skirt": number in skirts})
         for number, person in enumerate(people)
     ]
+    # Who stands beside the picture was drawn into nobody's sight.
+    truths = [truth for truth in truths if _area(truth.box_px) >= 1.0]
     sample = Sample(
         id=f"{domain.name}-{maker.split}-{maker.seed}-{index:06d}",
         group=people[0].performance.segment,
@@ -214,6 +216,10 @@ def _truth(
             **facts,
         },
     )
+
+
+def _area(box_px: Float[np.ndarray, "4"]) -> float:
+    return float(box_px[2] - box_px[0]) * float(box_px[3] - box_px[1])
 
 
 def _joined(meshes) -> tuple[np.ndarray, np.ndarray]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Float32, Int
 
+from alignhmr.core.synthetic.cameras import turned
 from alignhmr.core.synthetic.rasterizer import compiled, rasterize
 
 CELLS = 448
@@ -40,7 +41,7 @@ def cast(
     axes = np.stack([right, down, forward])
     place = np.array([0.0, 0.9, 0.0]) + toward * _DISTANCE_M
     focal = CELLS / 2 * _DISTANCE_M / _REACH_M
-    seen = ((vertices_world_m - place)[:, None] * axes).sum(-1)
+    seen = turned(vertices_world_m - place, axes)
     depth = rasterize(seen, faces, focal, (CELLS / 2, CELLS / 2), (CELLS, CELLS)).depth_m
     # Seen from far below the ground, a pixel's depth is the height of what hangs over it.
     below = (vertices_world_m + [0.0, _BELOW_M, 0.0])[:, [0, 2, 1]]

@@ -8,6 +8,7 @@ from alignhmr.core.body.model import BodyModel
 from alignhmr.core.synthetic.backgrounds import draw_background
 from alignhmr.core.synthetic.cameras import look
 from alignhmr.core.synthetic.domains import DOMAINS
+from alignhmr.core.synthetic.drawing import smooth_normals
 from alignhmr.core.synthetic.objects import CLUTTER, HELD, OCCLUDERS, box, make_thing
 from alignhmr.core.synthetic.performances import rotation_matrices
 from alignhmr.core.synthetic.scenes import FAMILIES, Clearing, make_scene
@@ -20,6 +21,10 @@ from alignhmr.core.synthetic.skirts import make_skirt
 @pytest.fixture(scope="module")
 def skin() -> Skin:
     return Skin.of(BodyModel.load())
+
+
+def test_normals_are_those_of_the_drawn_body(skin) -> None:
+    np.testing.assert_allclose(smooth_normals(skin.template_m, skin.faces), skin.normals, atol=1e-12)
 
 
 def skirt_on(skin: Skin, length: float, **hips):
