@@ -33,6 +33,7 @@ from alignhmr.deployments.cli_options import (
     checked_device,
     parse_box,
     parse_formats,
+    show_version,
 )  # fmt: skip
 
 app = typer.Typer(
@@ -53,6 +54,10 @@ app.add_typer(body_app, name="body")
 
 @app.callback()
 def _options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Show the version and end.", callback=show_version, is_eager=True),
+    ] = False,
     debug: Annotated[
         bool, typer.Option("--debug", help="Show tracebacks and the log.", envvar="ALIGNHMR_DEBUG")
     ] = False,
@@ -95,6 +100,7 @@ def label(
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first N pictures.")] = None,
     base: Annotated[str | None, typer.Option(help="Base model. [preset: starter]")] = None,
     scorer: Annotated[str | None, typer.Option(help="HMR-Scorer. [preset: starter]")] = None,
+    body: Annotated[str | None, typer.Option(help="Body model. [preset: open]")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace another run in --out.")] = False,
 ) -> None:
     """Label pictures: people, captions, hypotheses, scores and preference pairs, as Parquet rows."""
@@ -103,25 +109,35 @@ def label(
     run(
         source[0] if len(source) == 1 else source, out, hypotheses=hypotheses, seed=seed, captioner=captioner,
         preset=preset, config=config, detector=detector, device=device, limit=limit, base=base,
-        scorer=scorer, overwrite=overwrite,
+        scorer=scorer, body=body, overwrite=overwrite,
     )  # fmt: skip
 
 
 @train_app.command("base")
 def train_base(
     out: Out, preset: Preset = "starter", minutes: Minutes = None, seed: Seed = 0, resume: Resume = False,
-    device: Device = "auto", config: Config = None,
+    device: Device = "auto", body: Body = "open", config: Config = None,
 ) -> None:  # fmt: skip
     """Train the base model from scratch on made people."""
     from alignhmr.deployments.training_jobs import run_train
 
-    run_train("base", preset, out, minutes=minutes, seed=seed, resume=resume, device=device, config=config)
+    run_train(
+        "base",
+        preset,
+        out,
+        minutes=minutes,
+        seed=seed,
+        resume=resume,
+        device=device,
+        body=body,
+        config=config,
+    )
 
 
 @train_app.command("scorer")
 def train_scorer(
     out: Out, base: Base = "starter", preset: Preset = "starter", minutes: Minutes = None, seed: Seed = 0,
-    resume: Resume = False, device: Device = "auto", config: Config = None,
+    resume: Resume = False, device: Device = "auto", body: Body = "open", config: Config = None,
 ) -> None:  # fmt: skip
     """Train an HMR-Scorer on made people and a base model's hypotheses."""
     from alignhmr.deployments.training_jobs import run_train
@@ -135,6 +151,7 @@ def train_scorer(
         resume=resume,
         device=device,
         base=base,
+        body=body,
         config=config,
     )
 
@@ -174,6 +191,7 @@ def serve(
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 picks a free one.")] = 8000,
     base: Base = "starter",
     scorer: Scorer = "starter",
+    body: Body = "open",
     detector: Detector = "blazepose",
     device: Device = "auto",
     replicas: Annotated[
@@ -188,6 +206,7 @@ def serve(
         port=port,
         base=base,
         scorer=scorer,
+        body=body,
         detector=detector,
         device=device,
         replicas=replicas,
@@ -208,7 +227,9 @@ def synth(
     motion: Annotated[
         Path | None, typer.Option(help="Folder of your own motion: BVH (CMU names), AMASS .npz.")
     ] = None,
-    backgrounds: Annotated[Path | None, typer.Option(help="Folder of your own photos to stand in.")] = None,
+    backgrounds: Annotated[
+        Path | None, typer.Option(help="Folder of your own photos, without people, to stand in.")
+    ] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes that draw. [one a core]")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace other samples in --out.")] = False,
 ) -> None:
@@ -235,7 +256,7 @@ def predict(
         list[str] | None, typer.Option(help="x0,y0,x1,y1 of a person in pixels; repeatable.")
     ] = None,
     format_: Annotated[
-        str, typer.Option("--format", help="Any of json,overlay,glb,obj,bvh, with commas.")
+        str, typer.Option("--format", help="Any of json,overlay,glb,obj,npz,bvh, with commas.")
     ] = "json,overlay",
     resolution: Annotated[
         Resolution, typer.Option(help="Mesh of the open body: 13,718 or 1,229 vertices.")
@@ -244,6 +265,7 @@ def predict(
     device: Device = "auto",
     base: Base = "starter",
     scorer: Scorer = "starter",
+    body: Body = "open",
 ) -> None:
     """Recover everyone in a few photos, in this process, without Ray."""
     boxes = [parse_box(text) for text in box or []]
@@ -253,7 +275,7 @@ def predict(
     run(
         photos, out, hypotheses=hypotheses, seed=seed, focal_px=focal, boxes=boxes,
         formats=formats, resolution=resolution.value, detector=detector, device=device,
-        base=base, scorer=scorer,
+        base=base, scorer=scorer, body=body,
     )  # fmt: skip
 
 

@@ -54,7 +54,8 @@ class Maker:
         self, domain: str, split: str = "train", seed: int = 0, *, size_px: int = SIZE_PX,
         clips: list[Clip] | None = None, own_clips: list[Clip] | None = None, photos: Path | None = None,
     ) -> None:  # fmt: skip
-        """``clips`` are the shipped ones if not given; ``own_clips`` and ``photos`` are the user's.
+        """``clips`` are the shipped ones if not given; ``own_clips`` and ``photos`` are the user's. Photos
+        should show no people: those in them would stand in the picture without truth.
 
         InputError for an unknown domain or split, for a size outside 64..2048, and where the user's clips or
         photos leave this split without any.
@@ -154,7 +155,7 @@ def _scene(maker: Maker, stream, people: list[Placed], camera: Camera) -> tuple[
     domain, rng = maker.domain, stream("scene")
     families = domain.scenes[maker.split]
     family = families[int(rng.integers(len(families)))]
-    dark = bool(rng.random() < domain.dark)
+    dark = bool(rng.random() < domain.dark) and not maker.photos  # a photo brings its own light
     reach = max(float(np.hypot(*person.vertices_m[:, [0, 2]].T).max()) for person in people)
     clearing = Clearing(camera.eye_m, reach)
     scene = make_scene(rng, family, clearing, softness=domain.shadow_softness, dark=dark, cold=domain.cold)
