@@ -34,7 +34,9 @@ def command(out: Path, domain: str, count: int, *options: str) -> dict:
         "--out",
         str(out),
     ]
-    subprocess.run([*words, *options], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    done = subprocess.run([*words, *options], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"the command failed: {done.stderr.strip()[-500:]}")
     return json.loads((out / "synth.json").read_text())
 
 
