@@ -1,7 +1,11 @@
 """Options that several commands share, and how their values are read."""
 
 import re
+import shlex
+import shutil
+import sys
 from enum import StrEnum
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
@@ -64,6 +68,22 @@ Preset = Annotated[str, typer.Option(help="Named settings to start from.")]
 Config = Annotated[Path | None, typer.Option(help="YAML file laid over the preset.")]
 
 
+def show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"alignhmr {version('alignhmr')}")
+        raise typer.Exit
+
+
+def invocation() -> str:
+    """How this program is called from the shell that called it: by name where that finds it, else by path."""
+    program = Path(sys.executable).with_name("alignhmr")
+    found = shutil.which("alignhmr")
+    if not program.exists() or (found and Path(found).resolve() == program.resolve()):
+        return "alignhmr"
+    here = Path.cwd()
+    return shlex.quote(str(program.relative_to(here) if program.is_relative_to(here) else program))
+
+
 def parse_box(text: str) -> tuple[float, float, float, float]:
     try:
         x0, y0, x1, y1 = (float(part) for part in text.split(","))
@@ -75,7 +95,7 @@ def parse_box(text: str) -> tuple[float, float, float, float]:
 
 
 def parse_formats(text: str) -> list[str]:
-    known = ("json", "overlay", "glb", "obj", "bvh")
+    known = ("json", "overlay", "glb", "obj", "npz", "bvh")
     chosen = [part.strip() for part in text.split(",") if part.strip()]
     unknown = [part for part in chosen if part not in known]
     if unknown or not chosen:

@@ -1,15 +1,16 @@
 """Photos to bodies on disk, in one process and without Ray: what ``alignhmr predict`` runs.
 
 For each photo: ``<name>.json`` (numbers, with their units and frames), ``<name>_overlay.png``, and on request
-``<name>.glb`` and ``<name>.obj`` (all people) and ``<name>_person1.bvh`` (one each). A photo that can't be used
-costs only itself.
+``<name>.glb`` and ``<name>.obj`` (all people), ``<name>_person1.bvh`` (one each) and ``<name>_hypotheses.npz``
+(every hypothesis of everyone, where the others hold the selected one). A photo that can't be used costs only
+itself.
 """
 
 import json
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -25,14 +26,16 @@ from alignhmr.core.body.skeleton import JOINTS, KEYPOINTS
 from alignhmr.core.errors import AlignhmrError, InputError, NoPersonError
 from alignhmr.core.geometry.cameras import intrinsics_for
 from alignhmr.core.perception.images import decode, iter_image_files
-from alignhmr.core.records import Intrinsics, Picture, Recovery
+from alignhmr.core.records import Hypotheses, Intrinsics, Picture, Recovery
 from alignhmr.core.recovery import Recoverer, RecoveryRequest
 from alignhmr.core.synthetic.overlay import overlay
 from alignhmr.core.synthetic.shading import palette_color, to_linear
 from alignhmr.deployments import torchvision_shim
 
-FORMATS: tuple[str, ...] = ("json", "overlay", "glb", "obj", "bvh")
-_ENDINGS = {"json": ".json", "overlay": "_overlay.png", "glb": ".glb", "obj": ".obj"}
+FORMATS: tuple[str, ...] = ("json", "overlay", "glb", "obj", "npz", "bvh")
+_ENDINGS = {
+    "json": ".json", "overlay": "_overlay.png", "glb": ".glb", "obj": ".obj", "npz": "_hypotheses.npz",
+}  # fmt: skip
 MAX_OVERLAY_SIDE_PX = 2048
 """A PNG of 12 megapixels takes seconds to write and is looked at scaled down."""
 
@@ -45,6 +48,7 @@ CONVENTIONS = {
     "transl_cam_m": "added to every vertex and joint of the posed model",
     "joint_spread_mm": "standard deviation over the hypotheses of each root-relative joint; larger is less certain",
     "score": "larger is better; comparable within one person only",
+    "hypothesis_scores": "score of every hypothesis, in the order they were drawn; 0 is the noise-free one",
     "expected_error_mm": "the scorer's estimate of the mean joint error",
 }
 
@@ -87,6 +91,7 @@ def run(
     device: str = "auto",
     base: str | Path = "starter",
     scorer: str | Path = "starter",
+    body: str | Path = "open",
 ) -> list[PhotoResult]:
     """Answers every photo (a folder stands for the pictures in it) and says so, one line each.
 
@@ -103,14 +108,16 @@ def run(
     torch.set_num_threads(1)
     torchvision_shim.install()
     with console.status("loading the models"):
-        recoverer = Recoverer.load(base=base, scorer=scorer, detector=detector, device=device)
-        mesh_body = (
-            recoverer.body if recoverer.body.resolution == resolution else BodyModel.load("open", resolution)
-        )
+        recoverer = Recoverer.load(base=base, scorer=scorer, body=body, detector=detector, device=device)
+        # A body of one's own has one resolution; the open one has two.
+        mesh_body = recoverer.body
+        if body == "open" and mesh_body.resolution != resolution:
+            mesh_body = BodyModel.load(body, resolution)
     results = []
     for photo, name in zip(files, _output_names(files), strict=True):
         results.append(answer_photo(recoverer, mesh_body, photo, out, name, options))
-        console.print(summary(results[-1]), markup=False, style="red" if results[-1].error else None)
+        if results[-1].error is None or len(files) > 1:  # the only one's error is what is raised
+            console.print(summary(results[-1]), markup=False, style="red" if results[-1].error else None)
     _raise_if_all_failed(results)
     return results
 
@@ -169,7 +176,9 @@ def write_answer(
         answer = as_json(recoverer, picture, recoveries, left_out, photo.name, options)
         files["json"].write_text(json.dumps(answer, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     about = {"picture": photo.name, "sha256": picture.sha256, "body_model": recoverer.body.name}
-    if files.keys() - {"json"}:
+    if "npz" in files:
+        np.savez_compressed(files["npz"], **all_hypotheses(recoveries))
+    if files.keys() - {"json", "npz"}:
         bodies = [recoverer.vertices(recovery, body=mesh_body) for recovery in recoveries]
         if "overlay" in files:
             pixels, camera = reduced(picture.pixels, recoveries[0].intrinsics)
@@ -191,6 +200,15 @@ def write_answer(
 def _motion(recovery: Recovery, body_model: str) -> Motion:
     hyps, one = recovery.hypotheses, slice(recovery.selected, recovery.selected + 1)
     return Motion(body_model, hyps.pose_aa[one], hyps.betas[recovery.selected], hyps.transl_cam_m[one])
+
+
+def all_hypotheses(recoveries: Sequence[Recovery]) -> dict[str, np.ndarray]:
+    """Every field of ``Hypotheses`` over all people, (people, hypotheses, ...), and who was ``selected``."""
+    arrays = {
+        name: np.stack([getattr(recovery.hypotheses, name) for recovery in recoveries])
+        for name in (field.name for field in fields(Hypotheses))
+    }
+    return arrays | {"selected": np.array([recovery.selected for recovery in recoveries])}
 
 
 def as_json(
@@ -246,6 +264,7 @@ def _person(recovery: Recovery, index: int) -> dict:
         "joint_spread_mm": _listed(recovery.joint_spread_mm, 2),
         "score": round(float(hyps.scores[chosen]), 6),
         "expected_error_mm": round(float(hyps.expected_error_mm[chosen]), 2),
+        "hypothesis_scores": _listed(hyps.scores, 6),
         "selected": int(chosen),
         "seed": recovery.seed,
         "overlay_color": list(palette_color(index)),
@@ -343,7 +362,7 @@ def _raise_if_all_failed(results: Sequence[PhotoResult]) -> None:
         return
     first = errors[0]
     if len(errors) == 1:
-        raise first
+        raise type(first)(f"{results[0].photo.name}: {first}", code=first.code)
     kind = type(first) if all(type(error) is type(first) for error in errors) else InputError
     raise kind(f"none of {len(errors)} photos gave an answer; the first, {results[0].photo.name}: {first}")
 

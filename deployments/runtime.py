@@ -54,6 +54,7 @@ def start_ray(num_cpus: int | None = None, *, include_dashboard: bool = False) -
             " start Ray on this machine"
         ) from error
     _started_here = True
+    _task_errors_to_the_log()
     log.info(
         "ray %s at %s, %s", "joined" if address else "started", address or "local", ray.cluster_resources()
     )
@@ -76,6 +77,17 @@ def _init_patiently(options: dict[str, Any]) -> None:
                     "Ray didn't start within 30 s, twice; stop other work on this machine and try again"
                 ) from error
             log.warning("Ray didn't start in time: trying once more")
+
+
+def _task_errors_to_the_log() -> None:
+    """Ray prints the errors of all tasks to the driver's stdout, its own too (a controller that was told to end
+    before it did). Whoever waits for a task gets its error as an exception: here they are for the log."""
+    from ray._private import worker
+
+    def note(data: dict[str, Any], ignore_prefix: bool) -> None:
+        log.info("ray: %s", " ".join(data["lines"]))
+
+    worker.print_to_stdstream = note
 
 
 def shutdown() -> None:

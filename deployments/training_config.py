@@ -40,6 +40,7 @@ class _Loop(_Closed):
     learning_rate: PositiveFloat
     warmup_steps: int = Field(ge=0)
     final_rate: float = Field(ge=0, le=1)
+    decay_share: float = Field(gt=0, le=1)
     clip_norm: PositiveFloat
     weight_decay: float = Field(ge=0)
     ema_decay: float = Field(ge=0, lt=1)

@@ -29,7 +29,7 @@ MAX_PASSES = 20
 
 def run_train(
     kind: str, preset: str, out: str | Path, *, minutes: float | None = None, seed: int = 0, workers: int = 1,
-    resume: bool = False, device: str = "auto", base: str | Path = "starter",
+    resume: bool = False, device: str = "auto", base: str | Path = "starter", body: str | Path = "open",
     config: str | Path | None = None, console: Console | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Trains a base model or a scorer on made people; the weights are ``out/KIND-PRESET.safetensors``.
@@ -47,6 +47,7 @@ def run_train(
             f"device {device!r} was asked for, but the {kind} model of the preset {preset!r} trains on the"
             " CPU; use --device cpu"
         )
+    from alignhmr.core.body.model import BodyModel
     from alignhmr.training.fit import fit_base, fit_scorer
 
     console = console or Console(stderr=True)
@@ -54,7 +55,7 @@ def run_train(
     with _progress(console) as progress:
         task = progress.add_task(f"train {kind}", total=None, said="")
 
-        def started(done: int, total: int) -> None:
+        def started(done: int, total: int | None) -> None:
             progress.update(task, completed=done, total=total)
 
         def report(step: int, values: dict[str, float]) -> None:
@@ -62,7 +63,7 @@ def run_train(
 
         options: dict[str, Any] = {
             "name": f"{kind}-{preset}", "seed": seed, "minutes": minutes, "resume": resume,
-            "report": report, "started": started,
+            "report": report, "started": started, "body": BodyModel.load(body),
         }  # fmt: skip
         if kind == "base":
             fit = fit_base(settings.base.recipe(), Path(out), **options)
@@ -182,10 +183,19 @@ def _write_aligned(
         "alarms": run.alarms,
     }  # fmt: skip
     partial = out / "metrics.partial"
-    partial.write_text(json.dumps(result, indent=1))
+    partial.write_text(json.dumps(finite(result), indent=1, allow_nan=False))
     partial.replace(out / "metrics.json")
     log.info("aligned %s: %s", path, judgement.verdict)
     return result
+
+
+def finite(tree: Any) -> Any:
+    """The tree with None for what JSON can't say: an interval over one person is infinite."""
+    if isinstance(tree, dict):
+        return {key: finite(value) for key, value in tree.items()}
+    if isinstance(tree, list | tuple):
+        return [finite(value) for value in tree]
+    return None if isinstance(tree, float) and not math.isfinite(tree) else tree
 
 
 def _judgement_table(judgement: "Judgement") -> Table:

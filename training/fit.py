@@ -1,17 +1,18 @@
 """From a recipe to weights: made people, a model, the loop, evaluation, a checkpoint and its card.
 
 A run writes its state every ``save_every`` steps and resumes exactly: every batch and every noise depends on
-(seed, step) alone. With ``minutes`` the number of steps is measured first and becomes part of the recipe, so
-that what came of a clock can be repeated without one.
+(seed, step) alone. With ``minutes`` the learning rate stays up until most of the time has passed; then the
+number of steps is settled and becomes part of the recipe, so that what came of a clock can be repeated without
+one.
 """
 
 import dataclasses
 import itertools
 import json
 import logging
+import math
 import os
 import platform
-import statistics
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
@@ -39,8 +40,13 @@ from alignhmr.training.state import load_state, read_notes, save_state
 
 log = logging.getLogger(__name__)
 
-Started = Callable[[int, int], None]
-"""(steps that were done before, steps in all): told once, before the first step."""
+Started = Callable[[int, int | None], None]
+"""(steps that were done before, steps in all): told before the first step, and when a clock has settled them."""
+
+_DECAY_SHARE = 0.3
+"""Of a run with a clock: what is left for the learning rate to fall. A third is as good as a whole cosine."""
+_WARMUP_STEPS = 50
+"""Of a run with a clock, at most."""
 
 
 @dataclass(frozen=True)
@@ -133,34 +139,49 @@ def _fit(
 ) -> Fit:  # fmt: skip
     state = out / f"{name}.state.safetensors"
     if resume:
-        steps = _resumed_steps(plan, state)
+        plan = _resumed(plan, state)
+    elif minutes:
+        loop = plan.recipe.loop
+        plan = _with_loop(
+            plan, steps=None, decay_share=_DECAY_SHARE, warmup_steps=min(loop.warmup_steps, _WARMUP_STEPS)
+        )
     else:
-        steps = _steps_in(plan, minutes) if minutes else plan.recipe.loop.steps
-    plan = _with_steps(plan, steps)
+        assert plan.recipe.loop.steps is not None, "a preset names its steps"
+        plan = _with_loop(plan, warmup_steps=min(plan.recipe.loop.warmup_steps, plan.recipe.loop.steps // 4))
     trainer, step = plan.build()
     trainer.config = plan.recipe.loop
-    notes: dict[str, Any] = {"plan": _identity(plan), "seconds": 0.0, "history": []}
+    notes: dict[str, Any] = {"plan": _identity(plan), "seconds": 0.0, "history": [], "minutes": minutes}
     if resume:
         notes = load_state(state, trainer)
+    tell, report = started or (lambda done, total: None), report or (lambda at, values: None)
     clock, before = time.perf_counter(), notes["seconds"]
-    (started or (lambda done, total: None))(trainer.step_number, steps)
+
+    def seconds() -> float:
+        return before + time.perf_counter() - clock
+
+    tell(trainer.step_number, trainer.config.steps)
     batches = plan.batches(trainer.step_number)
     evaluation = plan.recipe.evaluation
-    while trainer.step_number < steps:
+    while (steps := trainer.config.steps) is None or trainer.step_number < steps:
         stops = (_next(trainer.step_number, every) for every in (plan.recipe.save_every, evaluation.every))
-        stop = min(steps, *stops)
-        train(
-            trainer,
-            step,
-            itertools.islice(batches, stop - trainer.step_number),
-            report or (lambda at, values: None),
-        )
-        notes["seconds"] = before + time.perf_counter() - clock
-        if stop % evaluation.every == 0 and stop < steps:
+        stop = min(*stops, *([] if steps is None else [steps]))
+        part = itertools.islice(batches, stop - trainer.step_number)
+        if steps is None:
+            constant_s = (1 - _DECAY_SHARE) * 60 * notes["minutes"]
+            part = itertools.takewhile(lambda batch: seconds() < constant_s, part)  # noqa: B023 - used at once
+        train(trainer, step, part, report)
+        notes["seconds"] = seconds()
+        if trainer.step_number < stop:  # the clock says so
+            plan = _with_loop(plan, steps=max(1, math.ceil(trainer.step_number / (1 - _DECAY_SHARE))))
+            trainer.config, notes["plan"] = plan.recipe.loop, _identity(plan)
+            batches = plan.batches(trainer.step_number)  # one was drawn and not used
+            tell(trainer.step_number, trainer.config.steps)
+            continue
+        if stop % evaluation.every == 0 and stop != steps:
             metrics = plan.evaluate(trainer.ema, min(evaluation.people, 256), evaluation.hypotheses)
             notes["history"].append({"step": stop, **metrics})
             log.info("step %d: %s", stop, {key: round(value, 3) for key, value in metrics.items()})
-        if stop % plan.recipe.save_every == 0 and stop < steps:
+        if stop % plan.recipe.save_every == 0 and stop != steps:
             save_state(state, trainer, notes)
     return _finish(plan, trainer.ema, out / f"{name}.safetensors", notes, state)
 
@@ -185,6 +206,7 @@ def _finish(plan: _Plan, model: nn.Module, path: Path, notes: dict[str, Any], st
     card = path.with_suffix(".md")
     write_card(card, path.stem, digest, model, info, notes["history"])
     state.unlink(missing_ok=True)
+    assert plan.recipe.loop.steps is not None
     return Fit(path, card, digest, metrics, plan.recipe.loop.steps, minutes)
 
 
@@ -216,39 +238,24 @@ def _identity(plan: _Plan) -> dict[str, Any]:
     return json.loads(json.dumps(tree))
 
 
-def _with_steps(plan: _Plan, steps: int) -> _Plan:
-    loop = dataclasses.replace(
-        plan.recipe.loop, steps=steps, warmup_steps=min(plan.recipe.loop.warmup_steps, steps // 4)
-    )
+def _with_loop(plan: _Plan, **changes: Any) -> _Plan:
+    loop = dataclasses.replace(plan.recipe.loop, **changes)
     return dataclasses.replace(plan, recipe=dataclasses.replace(plan.recipe, loop=loop))
 
 
-def _resumed_steps(plan: _Plan, state: Path) -> int:
+def _resumed(plan: _Plan, state: Path) -> _Plan:
+    """The plan that the run in ``state`` began with, which must be this one but for its length."""
     then = read_notes(state)["plan"]
-    steps = then["recipe"]["loop"]["steps"]
-    now = _identity(_with_steps(plan, steps))
+    length = {key: then["recipe"]["loop"][key] for key in ("steps", "decay_share", "warmup_steps")}
+    plan = _with_loop(plan, **length)
+    now = _identity(plan)
     if now != then:
         changed = sorted(key for key in then.keys() | now.keys() if then.get(key) != now.get(key))
         raise CompatibilityError(
             f"the run in {state.parent} began with another {', '.join(changed)}; resume with what it began"
             " with, or start without --resume"
         )
-    return steps
-
-
-def _steps_in(plan: _Plan, minutes: float, probe: int = 14) -> int:
-    """Steps that this machine makes in the time, from a few on a throw-away model."""
-    trainer, step = plan.build()
-    times: list[float] = []
-    batches = plan.batches(0)
-    for _ in range(probe):
-        clock = time.perf_counter()
-        train(trainer, step, itertools.islice(batches, 1), lambda at, values: None)
-        times.append(time.perf_counter() - clock)
-    seconds = statistics.median(times[2:])
-    steps = max(1, round(minutes * 60 / seconds))
-    log.info("%.0f ms a step: %d steps in %g minutes", 1000 * seconds, steps, minutes)
-    return steps
+    return plan
 
 
 def _next(step: int, every: int) -> int:

@@ -20,11 +20,15 @@ Reporter = Callable[[int, dict[str, float]], None]
 
 @dataclass(frozen=True)
 class LoopConfig:
-    steps: int
+    steps: int | None
+    """None: until somebody says; the learning rate doesn't fall before that."""
     learning_rate: float = 1e-3
     warmup_steps: int = 200
     final_rate: float = 0.02
-    """Share of the learning rate that is left at the end of the cosine."""
+    """Share of the learning rate that is left at the end."""
+    decay_share: float = 1.0
+    """Share of the steps, the last ones, over which the learning rate falls. Below 1 it is constant before, so
+    that the number of steps may be decided on the way without changing what was done."""
     clip_norm: float = 1.0
     weight_decay: float = 0.01
     ema_decay: float = 0.999
@@ -49,11 +53,14 @@ class Trainer:
         self.ema = copy.deepcopy(module).requires_grad_(False)
 
     def learning_rate(self, step: int) -> float:
-        """Linear warm-up, then half a cosine down to ``final_rate``."""
+        """Linear warm-up, then constant, then half a cosine down to ``final_rate``."""
         c = self.config
         if step < c.warmup_steps:
             return c.learning_rate * (step + 1) / c.warmup_steps
-        progress = (step - c.warmup_steps) / max(1, c.steps - c.warmup_steps)
+        if c.steps is None:
+            return c.learning_rate
+        start = max(c.warmup_steps, math.floor(c.steps * (1 - c.decay_share)))
+        progress = max(0, step - start) / max(1, c.steps - start)
         cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
         return c.learning_rate * (c.final_rate + (1 - c.final_rate) * cosine)
 
@@ -99,7 +106,7 @@ def train(trainer: Trainer, step: Step, batches: Iterable[Any], report: Reporter
     sums: dict[str, float] = {}
     seen = 0
     for batch in batches:
-        if trainer.step_number >= trainer.config.steps:
+        if trainer.config.steps is not None and trainer.step_number >= trainer.config.steps:
             break
         loss, values = step(batch, trainer.step_number)
         values = {"loss": float(loss.detach()), **values}

@@ -6,6 +6,7 @@ and at its own aspect, normalised as ImageNet was.
 """
 
 import hashlib
+import logging
 from dataclasses import dataclass
 from typing import Any
 
@@ -183,6 +184,10 @@ def peaks(
 
 
 def _pretrained(kind: Any, source: str, local_files_only: bool) -> Any:
+    # The hub's client tells of each retry on its own; what is said in the end is enough.
+    retries = logging.getLogger("huggingface_hub")
+    level = retries.level
+    retries.setLevel(logging.ERROR)
     try:
         return kind.from_pretrained(source, local_files_only=local_files_only, dtype=torch.float32)
     except (OSError, ValueError) as error:
@@ -191,6 +196,8 @@ def _pretrained(kind: Any, source: str, local_files_only: bool) -> Any:
             "folder, or use the detector 'blazepose'",
             code="model_missing",
         ) from error
+    finally:
+        retries.setLevel(level)
 
 
 def _device(name: str) -> torch.device:

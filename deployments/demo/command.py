@@ -15,6 +15,7 @@ from rich.console import Console
 
 from alignhmr.core.body.model import BodyModel
 from alignhmr.core.perception.images import decode
+from alignhmr.deployments.cli_options import invocation
 from alignhmr.deployments.demo import pictures
 from alignhmr.deployments.demo.outcome import (
     job_of_labelling,
@@ -67,7 +68,7 @@ def run(out: Path, *, frames: int = 96, open_report: bool = False, console: Cons
         path = out / "report.html"
         write_report(data, path)
     console.print(f"\n[bold green]{path}[/]  ({time.perf_counter() - started:.0f} s in all)")
-    console.print("Next, your own photos:  alignhmr predict photo.jpg -o out")
+    console.print(f"Next, your own photos:  {invocation()} predict photo.jpg -o out")
     if open_report:
         webbrowser.open(path.as_uri())
     return path
@@ -171,13 +172,18 @@ def _report(
         training=training_part(aligned),
         served=_served(served),
         reproducibility=reproducibility(labelled, aligned, SOURCES),
-        next_steps=(
-            NextStep("alignhmr predict photo.jpg -o out --format json,overlay,glb", "your own photo, without Ray"),
-            NextStep("alignhmr label photos/ --out rows", "a folder or an s3:// prefix of your own"),
-            NextStep("alignhmr train dpo --data rows --out better", "align the model to what was mined from it"),
-            NextStep(f"alignhmr serve --base {out / 'model' / 'base-dpo.safetensors'}", "serve the model of this demo"),
-        ),
+        next_steps=_next_steps(out),
     )  # fmt: skip
+
+
+def _next_steps(out: Path) -> tuple[NextStep, ...]:
+    steps = (
+        ("predict photo.jpg -o out --format json,overlay,glb", "your own photo, without Ray"),
+        ("label photos/ --out rows", "a folder or an s3:// prefix of your own"),
+        ("train dpo --data rows --out better", "align the model to what was mined from it"),
+        (f"serve --base {out / 'model' / 'base-dpo.safetensors'}", "serve the model of this demo"),
+    )
+    return tuple(NextStep(f"{invocation()} {words}", why) for words, why in steps)
 
 
 def _served(served: dict[str, Any]) -> ServedRequest:

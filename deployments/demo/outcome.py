@@ -2,7 +2,7 @@
 
 import os
 import platform
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from alignhmr.deployments.demo.report import (
     Step,
     TrainingPart,
 )
+from alignhmr.training.preference import rise_pct
 
 
 def job_of_labelling(labelled: dict[str, Any], seconds: float) -> Job:
@@ -34,7 +35,10 @@ def job_of_labelling(labelled: dict[str, Any], seconds: float) -> Job:
 
 def job_of_training(aligned: dict[str, Any], seconds: float) -> Job:
     plan, labels = aligned["recipe"]["plan"], aligned["recipe"]["labels"]
-    result = f"{labels.get('pairs', 0)} pairs, {plan['steps']} steps, {aligned['recipe']['workers']} Ray Train workers"
+    result = (
+        f"{labels.get('pairs', 0)} pairs less those of held-out photos, {plan['steps']} steps,"
+        f" {aligned['recipe']['workers']} Ray Train workers"
+    )
     return Job(
         "Train",
         result,
@@ -62,13 +66,16 @@ def training_part(aligned: dict[str, Any]) -> TrainingPart:
     steps = np.array([row["step"] for row in history], float)
 
     def series(key: str, name: str) -> Series:
-        return Series(name, np.array([row.get(key, np.nan) for row in history], float))
+        return Series(name, np.array([row[key] for row in history], float))
+
+    def rise(whose: Literal["winner", "loser"]) -> Series:
+        return Series(whose, np.array([rise_pct(row, whose) for row in history], float))
 
     curves = (
         Curve("Preference loss", "Falls as the model tells winner from loser better than the frozen base does.", steps,
               (series("dpo", "loss"),), reference=("no preference: log 2", float(np.log(2)))),
         Curve("Winner's and loser's error", "Against the base. The winner's must not rise: that is forgetting.", steps,
-              (series("winner_rise_pct", "winner"), series("loser_rise_pct", "loser")), "%", ("as the base", 0.0)),
+              (rise("winner"), rise("loser")), "%", ("as the base", 0.0)),
         Curve("Drift", "How far the zero-noise answers have moved from the base's.", steps,
               (series("drift_mm", "drift"),), "mm"),
     ) if history else ()  # fmt: skip

@@ -22,6 +22,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from alignhmr.core.errors import NoPersonError
 from alignhmr.deployments import runtime
 from alignhmr.deployments.labeling.captioning import make_captioner
 from alignhmr.deployments.labeling.config import LabelConfig, load_config
@@ -48,6 +49,7 @@ def run(
     limit: int | None = None,
     base: str | None = None,
     scorer: str | None = None,
+    body: str | None = None,
     overwrite: bool = False,
     console: Console | None = None,
 ) -> dict[str, Any]:
@@ -59,7 +61,7 @@ def run(
     console = console or Console(stderr=True)
     single = {
         "hypotheses": hypotheses, "seed": seed, "captions.engine": captioner, "detector": detector,
-        "device": device, "base": base, "scorer": scorer,
+        "device": device, "base": base, "scorer": scorer, "body": body,
     }  # fmt: skip
     settings = load_config(preset, config, single)
     listing = list_pictures(source, limit)
@@ -97,7 +99,7 @@ def label_pictures(
     if finished is not None:
         console.print(f"{out} already holds this run, finished {finished['finished']}: nothing to do.")
         _show(console, finished)
-        return finished
+        return _with_people(finished, out)
     record: dict[str, Any] = {
         "status": "running",
         "source": listing.source,
@@ -138,6 +140,18 @@ def label_pictures(
     output.write_record(record)
     log.info("labelled %d images, %d people in %.1f s", counts["images"], counts["people"], seconds["label"])
     _show(console, record)
+    return _with_people(record, out)
+
+
+def _with_people(record: dict[str, Any], out: str) -> dict[str, Any]:
+    """The record; NoPersonError if its rows label nobody. They stay: they say why."""
+    counts = record["counts"]
+    if not counts["people_labelled"]:
+        reasons = ", ".join(f"{count} {code}" for code, count in counts["errors"].items())
+        raise NoPersonError(
+            f"there was nobody to label in {counts['images']} pictures ({reasons}): the rows in {out} say why for"
+            " each; give pictures of people"
+        )
     return record
 
 

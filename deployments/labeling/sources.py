@@ -129,6 +129,9 @@ def _list_s3(source: str) -> list[str]:
         info = filesystem.get_file_info(key)
         if info.type == arrow_fs.FileType.File:
             return [f"s3://{key}"]
+        bucket = key.split("/", 1)[0]
+        if filesystem.get_file_info(bucket).type == arrow_fs.FileType.NotFound:
+            raise InputError(f"there is no bucket {bucket!r}; check its name, and AWS_ENDPOINT_URL")
         entries = filesystem.get_file_info(arrow_fs.FileSelector(key, recursive=True, allow_not_found=True))
     except OSError as error:
         raise InputError(

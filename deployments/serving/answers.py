@@ -165,6 +165,7 @@ def _person(recovery: Recovery, joints_px: np.ndarray) -> PersonAnswer:
         joint_spread_mm=_listed(recovery.joint_spread_mm, 2),
         score=round(float(hypotheses.scores[chosen]), 6),
         expected_error_mm=round(float(hypotheses.expected_error_mm[chosen]), 2),
+        hypothesis_scores=_listed(hypotheses.scores, 6),
         selected=int(chosen),
     )
 

@@ -64,6 +64,7 @@ def run(
     port: int = 8000,
     base: str | Path = "starter",
     scorer: str | Path = "starter",
+    body: str | Path = "open",
     detector: str = "blazepose",
     device: str = "auto",
     replicas: int | None = None,
@@ -74,7 +75,7 @@ def run(
         service = None
         try:
             print(f"starting the service on {host}:{port} ...", flush=True)
-            service = start(host, port, base, scorer, detector, device, replicas)
+            service = start(host, port, base, scorer, body, detector, device, replicas)
             print(f"ready at {service.url} (API: {service.url}/openapi.json); Ctrl-C stops it")
             photo = (
                 f"curl -F file=@photo.jpg -F outputs=json,overlay {shlex.quote(service.url + '/v1/recover')}"
@@ -99,6 +100,7 @@ def start(
     port: int = 8000,
     base: str | Path = "starter",
     scorer: str | Path = "starter",
+    body: str | Path = "open",
     detector: str = "blazepose",
     device: str = "auto",
     replicas: int | None = None,
@@ -120,7 +122,7 @@ def start(
     from alignhmr.deployments.serving.build import ServeSettings, assemble, load_recoverer
 
     given = settings or ServeSettings(
-        base=_absolute(base), scorer=_absolute(scorer), detector=detector, device=device
+        base=_absolute(base), scorer=_absolute(scorer), body=_absolute(body), detector=detector, device=device
     )
     # Loaded here once and dropped: what is wrong is said now, not by a replica that Serve keeps restarting.
     (load or partial(load_recoverer, given.model_copy(update={"device": "cpu"})))()
@@ -167,7 +169,7 @@ def _failure() -> str | None:
 
 def _absolute(model: str | Path) -> str:
     """A preset's name as it is, a file's path from the root: replicas have a working directory of their own."""
-    is_path = "/" in str(model) or str(model).endswith(".safetensors")
+    is_path = "/" in str(model) or str(model).endswith((".safetensors", ".npz"))
     return str(Path(model).absolute()) if is_path else str(model)
 
 

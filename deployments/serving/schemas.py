@@ -110,6 +110,9 @@ class PersonAnswer(_Closed):
     expected_error_mm: Finite = Field(
         description="HMR-Scorer's estimate of the mean joint error, millimetres."
     )
+    hypothesis_scores: list[Finite] = Field(
+        description="Score of every hypothesis, in the order they were drawn."
+    )
     selected: int = Field(description="Index of the selected hypothesis; 0 is the noise-free one.")
 
 

@@ -143,13 +143,22 @@ def test_all_formats(run, tmp_path):
     [result] = run([photo(tmp_path, people=2)], tmp_path / "out", formats=predict.FORMATS)
     names = [file.name for file in result.files]
     assert names == [
-        "street.json", "street_overlay.png", "street.glb", "street.obj", "street_person1.bvh",
-        "street_person2.bvh",
+        "street.json", "street_overlay.png", "street.glb", "street.obj", "street_hypotheses.npz",
+        "street_person1.bvh", "street_person2.bvh",
     ]  # fmt: skip
     assert all(file.stat().st_size > 1000 for file in result.files)
     scene = trimesh.load(result.files[2])
     assert isinstance(scene, trimesh.Scene) and len(scene.geometry) == 2
-    assert "Frames: 1" in result.files[4].read_text()
+    assert "Frames: 1" in result.files[5].read_text()
+    told = json.loads(result.files[0].read_text())["people"]
+    with np.load(result.files[4]) as every:
+        assert every["pose_aa"].shape[0] == 2 and every["pose_aa"].shape[2:] == (24, 3)
+        for person, scores, selected, pose in zip(
+            told, every["scores"], every["selected"], every["pose_aa"], strict=True
+        ):
+            assert person["hypothesis_scores"] == pytest.approx(scores.tolist(), abs=1e-6)
+            assert selected == person["selected"] == scores.argmax()
+            assert np.allclose(person["pose_aa"], pose[selected], atol=1e-6)
 
 
 def test_same_seed_same_files(run, tmp_path):
@@ -211,7 +220,7 @@ def test_boxes_stand_in_for_the_detector(run, tmp_path):
 @pytest.mark.parametrize(
     "options, words",
     [
-        ({"formats": ["fbx"]}, "format 'fbx' is unknown; choose from json, overlay, glb, obj, bvh"),
+        ({"formats": ["fbx"]}, "format 'fbx' is unknown; choose from json, overlay, glb, obj, npz, bvh"),
         ({"formats": []}, "no output format"),
         ({"boxes": [(0, 0, 0, 5)]}, "x1 > x0"),
         ({"boxes": [(0, 0, 5)]}, "is not x0, y0, x1, y1"),

@@ -105,9 +105,27 @@ def test_resume_refuses_another_run(bench, tmp_path):
 
 def test_minutes_become_steps_of_the_recipe(bench, tmp_path):
     recipe = replace(BASE, loop=replace(LOOP, steps=10**9))
-    made = runner("base", bench)(tmp_path, recipe=recipe, minutes=0.01)
-    assert 1 <= made.steps < 2000
-    assert read_info(made.checkpoint).recipe["recipe"]["loop"]["steps"] == made.steps
+    run, told = runner("base", bench), []
+    timed = run(tmp_path / "timed", recipe=recipe, minutes=0.02, started=lambda *at: told.append(at))
+    loop = read_info(timed.checkpoint).recipe["recipe"]["loop"]
+    assert 1 <= timed.steps == loop["steps"] < 2000
+    assert told[0] == (0, None) and told[-1] == (pytest.approx(0.7 * timed.steps, abs=1), timed.steps)
+    # What came of a clock is made again without one.
+    repeated = run(tmp_path / "repeated", recipe=replace(BASE, loop=LoopConfig(**loop)))
+    one, other = (load_checkpoint(made.checkpoint, "base")[0].state_dict() for made in (timed, repeated))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_a_run_by_the_clock_is_resumed(bench, tmp_path):
+    run = runner("base", bench)
+    with pytest.raises(Killed):
+        run(tmp_path, minutes=10, report=killed_at(15))
+    told: list[tuple[int, int | None]] = []
+    notes = fit.read_notes(tmp_path / "base.state.safetensors")
+    assert notes["minutes"] == 10 and notes["plan"]["recipe"]["loop"]["steps"] is None
+    with pytest.raises(Killed):
+        run(tmp_path, resume=True, started=lambda *at: told.append(at), report=killed_at(25))
+    assert told == [(10, None)]
 
 
 def test_held_out_people_are_always_the_same(bench):

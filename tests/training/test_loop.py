@@ -1,5 +1,6 @@
 import itertools
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -61,3 +62,12 @@ def test_no_average_when_its_decay_is_zero():
     made = trainer(steps=5, ema_decay=0.0)
     train(made, quadratic(made), itertools.repeat(torch.ones(4, 3)), lambda at, values: None)
     assert torch.equal(next(made.ema.parameters()), next(made.module.parameters()))
+
+
+def test_a_late_decision_on_the_steps_changes_nothing_before_it():
+    known, unknown = trainer(decay_share=0.3), trainer(steps=None, decay_share=0.3)
+    rates = [known.learning_rate(step) for step in range(101)]
+    assert rates[:71] == [unknown.learning_rate(step) for step in range(71)]
+    assert rates[10:71] == [known.config.learning_rate] * 61
+    assert all(later < earlier for earlier, later in pairwise(rates[70:]))
+    assert rates[-1] == pytest.approx(0.02 * rates[50])

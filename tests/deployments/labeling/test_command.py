@@ -7,7 +7,14 @@ import json
 import pytest
 from rich.console import Console
 
-from alignhmr.core.errors import AcceleratorError, AssetError, CaptionerError, InputError, NoImagesError
+from alignhmr.core.errors import (
+    AcceleratorError,
+    AssetError,
+    CaptionerError,
+    InputError,
+    NoImagesError,
+    NoPersonError,
+)
 from alignhmr.deployments.labeling import command
 from alignhmr.deployments.labeling.sources import list_pictures
 
@@ -24,6 +31,25 @@ def photos(picture, tmp_path):
         picture(folder / f"{number}.png", 20 * (number % 3), number=number)
     (folder / "broken.jpg").write_bytes(b"no")
     return folder
+
+
+@pytest.mark.ray
+def test_a_run_that_labels_nobody_says_so_and_keeps_its_rows(
+    ray_session, picture, tmp_path, fake_models, small_config, console
+):
+    picture(tmp_path / "in" / "nobody.png", 0)
+    (tmp_path / "in" / "broken.jpg").write_bytes(b"no")
+    for _ in range(2):  # the second time it is done already
+        with pytest.raises(NoPersonError, match=r"nobody to label in 2 pictures \(.*1 no_person.*\)"):
+            command.label_pictures(
+                list_pictures(tmp_path / "in"),
+                small_config(),
+                fake_models,
+                str(tmp_path / "out"),
+                console=console,
+            )
+    record = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert record["status"] == "finished" and record["counts"]["rows"] == 2
 
 
 @pytest.mark.ray
