@@ -21,7 +21,7 @@ Keypoints = Float[np.ndarray, "views keypoints 3"]
 
 
 def associate(
-    cameras: Sequence[CalibratedCamera], found: Sequence[Float[np.ndarray, "people keypoints 3"]]
+    cameras: Sequence[CalibratedCamera], found: Sequence[Float[np.ndarray, "_people keypoints 3"]]
 ) -> list[Keypoints]:
     """Everyone on whom three views agree: their keypoints (x, y, confidence) in each view, NaN where unseen.
 

@@ -6,8 +6,8 @@ ICCV 2019). Licence: academic, on registration; nothing of it may be passed on.
 Files: ``annotations/Human36M_subject9_{data,camera,joint_3d}.json`` and ``images/`` with the ``file_name`` of each
 picture. The published pickles and HDF5 files are not read: these hold the same and run nothing.
 
-Conventions: joints in the world in mm, camera = R · world + t (mm, OpenCV's axes), f and c in pixels, lens
-distortion left out (as all of the field does; up to 4 px at the border). ``h36m17`` comes from the file, the limbs
+Conventions: joints in the world in mm, camera = R · world + t (mm, OpenCV's axes), f and c in pixels. The
+lens' distortion is left out, as these annotations leave it out. ``h36m17`` comes from the file, the limbs
 of ``coco23`` from it; face, feet and ``smpl24`` are not given. Splits: ``test`` (S9 and S11, every 64th frame),
 ``test-front`` (its camera 4 alone: "protocol 2"), ``train`` (S1, S5, S6, S7, S8, every 5th frame). A group is
 subject and action.

@@ -70,8 +70,21 @@ def test_with_noisy_and_hidden_marks_points_get_nearer(cameras, keypoints_world_
     assert errors[1] < 15
 
 
-def test_one_mark_mistaken_for_another_is_outvoted(cameras) -> None:
+def test_marks_in_the_wrong_place_are_outvoted(cameras) -> None:
+    """One by much, which no other view agrees with, and one by less: with a narrow bound it counts little."""
     px, weights = marks_on_the_floor(cameras)
     px[1, 4] += [80, -60]
-    found = turn_cameras(knocked(cameras), px, weights, turn_rad=1.0)
-    assert away_deg(found, cameras).max() < 0.02
+    far = turn_cameras(knocked(cameras), px, weights, turn_rad=1.0)
+    assert away_deg(far, cameras).max() < 0.02
+    px[1, 4] -= [56, -42]  # 30 px off
+    near = turn_cameras(knocked(cameras), px, weights, turn_rad=1.0, robust_px=0.5, steps=60)
+    trusting = turn_cameras(knocked(cameras), px, weights, turn_rad=1.0, robust_px=1e9)
+    assert away_deg(near, cameras).max() < 0.6 * away_deg(trusting, cameras).max()
+
+
+def test_a_calibration_that_is_believed_holds(cameras) -> None:
+    px, weights = marks_on_the_floor(cameras)
+    wrong = knocked(cameras)
+    assert away_deg(turn_cameras(wrong, px, weights, turn_rad=1e-7), wrong).max() < 1e-3
+    half = away_deg(turn_cameras(wrong, px, weights, turn_rad=1e-3), wrong).max()
+    assert 1e-3 < half < away_deg(cameras, wrong).max()

@@ -57,6 +57,8 @@ def test_a_choice_is_even_and_repeatable_and_in_order() -> None:
     for seed in range(400):
         for chosen in choose(frames, 10, seed):
             counts[int(chosen.id)] += 1
+    firsts = sum(chosen.id == "000" for seed in range(400) for chosen in choose(frames[:2], 1, seed))
+    assert 150 < firsts < 250
     # Binomial with mean 40 and standard deviation 6.
     assert counts.min() > 15 and counts.max() < 70
     assert abs(counts[:50].sum() - 2000) < 150

@@ -62,6 +62,23 @@ def test_one_wild_view_of_four_does_no_harm(cameras, keypoints_world_m) -> None:
     assert np.median(1000 * np.linalg.norm(plain - keypoints_world_m.reshape(-1, 3), axis=1)) > 60
 
 
+def test_a_view_that_is_off_by_less_than_the_bound_counts_little(cameras, keypoints_world_m) -> None:
+    px = seen_by(cameras, keypoints_world_m)
+    px[2] += [40, 0]
+    weights = np.ones(px.shape[:2])
+    robust, trusting = (
+        np.median(
+            np.linalg.norm(
+                triangulate(cameras, px, weights, robust_px=bound).points_world_m
+                - keypoints_world_m.reshape(-1, 3),
+                axis=1,
+            )
+        )
+        for bound in (4.0, 1e9)
+    )
+    assert robust < 0.6 * trusting
+
+
 def test_points_known_to_fewer_than_two_views_are_unknown(cameras, keypoints_world_m) -> None:
     px = seen_by(cameras, keypoints_world_m)
     weights = np.ones(px.shape[:2])
