@@ -18,8 +18,7 @@ import numpy as np
 
 from alignhmr.core.body.skeleton import KEYPOINTS
 from alignhmr.core.errors import InputError
-from alignhmr.core.truth.frames import Frame
-from alignhmr.core.truth.human36m import load_json
+from alignhmr.core.truth.frames import Frame, load_json
 from alignhmr.core.truth.records import Points, Truth
 
 BODY, FEET = 17, 6

@@ -1,8 +1,10 @@
 """Annotated pictures of a data set before any pixel is read, and how they become samples."""
 
+import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -92,3 +94,13 @@ def pinhole(matrix: Float[np.ndarray, "3 3"]) -> Intrinsics:
     return Intrinsics(
         float((matrix[0, 0] + matrix[1, 1]) / 2), (float(matrix[0, 2]), float(matrix[1, 2])), "given"
     )
+
+
+def load_json(path: Path, what: str) -> Any:
+    """The content of a JSON file; InputError where it is missing or cut short."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as missing:
+        raise InputError(f"{path} can't be read ({missing.strerror or missing}); it is {what}") from missing
+    except ValueError as broken:
+        raise InputError(f"{path} is no whole JSON file ({broken}); it is {what}, get it anew") from broken

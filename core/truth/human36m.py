@@ -13,7 +13,6 @@ of ``coco23`` from it; face, feet and ``smpl24`` are not given. Splits: ``test``
 subject and action.
 """
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,7 @@ from alignhmr.core.body.joint_sets import H36M_POINTS
 from alignhmr.core.body.skeleton import KEYPOINTS, SHARED_KEYPOINTS
 from alignhmr.core.errors import InputError
 from alignhmr.core.records import Intrinsics
-from alignhmr.core.truth.frames import Frame, box_around, project_px
+from alignhmr.core.truth.frames import Frame, box_around, load_json, project_px
 from alignhmr.core.truth.records import Points, Truth
 from alignhmr.core.truth.smpl_labels import limbs
 
@@ -86,13 +85,3 @@ def _frame(image: dict[str, Any], box: list[float] | None, cameras: Any, joints:
         intrinsics=intrinsics,
         people=[Truth(box_px, points, facts={"action": action, "camera": str(image["cam_idx"])})],
     )
-
-
-def load_json(path: Path, what: str) -> Any:
-    """The content of a JSON file; InputError where it is missing or cut short."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except OSError as missing:
-        raise InputError(f"{path} can't be read ({missing.strerror or missing}); it is {what}") from missing
-    except ValueError as broken:
-        raise InputError(f"{path} is no whole JSON file ({broken}); it is {what}, get it anew") from broken
