@@ -105,7 +105,7 @@ def dress(rng: np.random.Generator, wardrobe: str) -> Outfit:
     def put(first: int, srgb: np.ndarray) -> None:
         row[first : first + 3] = (np.clip(srgb, 0, 255) / 255) ** 2.2
 
-    def pick(values) -> float:
+    def pick(values):
         return values[int(rng.integers(len(values)))]
 
     tone = rng.random() * (len(_SKINS) - 1)

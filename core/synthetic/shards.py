@@ -120,7 +120,7 @@ def _truth(row: Mapping[str, Any]) -> Truth:
         body=TrueBody(
             row["body"], numbers("pose_aa", 24, 3), numbers("betas", 10), numbers("transl_cam_m", 3)
         ),
-        mask=cv2.imdecode(np.frombuffer(row["mask_png"], np.uint8), cv2.IMREAD_GRAYSCALE),
+        mask=_grey(row["mask_png"]),
         facts=json.loads(row["facts"]),
     )  # fmt: skip
 
@@ -129,10 +129,18 @@ def parquet_bytes(rows: Iterable[Mapping[str, Any]], identity: str) -> bytes:
     """One shard. Pictures are compressed already, so their column is left as it is."""
     table = pa.Table.from_pylist(list(rows), SCHEMA.with_metadata({IDENTITY_KEY: identity.encode()}))
     sink = io.BytesIO()
-    pq.write_table(
-        table, sink, compression={"image": "NONE"} | {name: "ZSTD" for name in _leaves() if name != "image"}
-    )
+    how: Any = {
+        name: "NONE" if name == "image" else "ZSTD" for name in _leaves()
+    }  # stubs know one for all only
+    pq.write_table(table, sink, compression=how)
     return sink.getvalue()
+
+
+def _grey(png: bytes) -> np.ndarray:
+    picture = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_GRAYSCALE)
+    if picture is None:
+        raise InputError(f"a mask of {len(png)} bytes is no readable PNG; make the samples again")
+    return picture
 
 
 def _leaves() -> list[str]:
@@ -151,10 +159,7 @@ def tar_bytes(rows: Iterable[Mapping[str, Any]]) -> bytes:
     with tarfile.open(fileobj=sink, mode="w", format=tarfile.USTAR_FORMAT) as archive:
         for row in rows:
             known = {key: value for key, value in row.items() if key != "image"}
-            masks = [
-                cv2.imdecode(np.frombuffer(p["mask_png"], np.uint8), cv2.IMREAD_GRAYSCALE)
-                for p in row["people"]
-            ]
+            masks = [_grey(p["mask_png"]) for p in row["people"]]
             joined = np.zeros_like(masks[0])
             for number, mask in enumerate(masks):
                 joined[(mask > 0) & (joined == 0)] = number + 1
@@ -186,7 +191,7 @@ def tar_rows(file) -> Iterator[dict[str, Any]]:
             if suffix != "mask.png":
                 continue
             row = json.loads(held["json"])
-            joined = cv2.imdecode(np.frombuffer(held["mask.png"], np.uint8), cv2.IMREAD_GRAYSCALE)
+            joined = _grey(held["mask.png"])
             for number, person in enumerate(row["people"]):
                 mask = np.where(joined == number + 1, np.uint8(255), np.uint8(0))
                 person["mask_png"] = cv2.imencode(".png", mask)[1].tobytes()

@@ -138,7 +138,9 @@ def test_blur_moves_nothing_and_noise_and_light_do_what_they_say() -> None:
 
     def shot(sensor: Sensor) -> np.ndarray:
         data = np.frombuffer(develop(background, layer, sensor, np.random.default_rng(0), False), np.uint8)
-        return cv2.imdecode(data, cv2.IMREAD_COLOR).astype(float)
+        picture = cv2.imdecode(data, cv2.IMREAD_COLOR)
+        assert picture is not None
+        return picture.astype(float)
 
     def middle(picture: np.ndarray) -> np.ndarray:
         bright = picture.mean(2) - np.median(picture)

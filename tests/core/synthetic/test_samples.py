@@ -124,7 +124,7 @@ def test_the_mask_is_the_projected_body_within_a_pixel() -> None:
         sample = make_sample(maker, index).sample
         person = sample.people[0]
         assert person.body is not None and person.mask is not None
-        if person.facts["truncation"] or person.facts["occlusion"] > 0.03 or person.facts["skirt"]:
+        if person.facts["truncation"] or float(person.facts["occlusion"]) > 0.03 or person.facts["skirt"]:
             continue
         vertices = true_vertices_m(body, person.body)
         pixels = vertices[:, :2] / vertices[:, 2:] * sample.intrinsics.focal_px + sample.intrinsics.center_px
