@@ -9,6 +9,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 RESULTS = Path(__file__).parent / "results"
+MEASURED = ("*.py", "*.npz", "*.safetensors", "*.yaml", "constraints.txt")
+"""What a figure depends on; words about it may be written while it is measured."""
 
 
 def finish(name: str, values: dict[str, object], *, quick: bool) -> None:
@@ -18,7 +20,7 @@ def finish(name: str, values: dict[str, object], *, quick: bool) -> None:
         "quick": quick,
         "command": f"python tests/benchmarks/{name}.py" + (" --quick" if quick else ""),
         "commit": _git("rev-parse", "--short", "HEAD")
-        + ("+changes" if _git("status", "--porcelain", "-uno") else ""),
+        + ("+changes" if _git("status", "--porcelain", "-uno", "--", *MEASURED) else ""),
         "machine": f"{os.cpu_count()} x {_processor()}, Python {platform.python_version()}",
     }
     if not quick:
