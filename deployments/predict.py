@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -202,7 +203,7 @@ def _motion(recovery: Recovery, body_model: str) -> Motion:
     return Motion(body_model, hyps.pose_aa[one], hyps.betas[recovery.selected], hyps.transl_cam_m[one])
 
 
-def all_hypotheses(recoveries: Sequence[Recovery]) -> dict[str, np.ndarray]:
+def all_hypotheses(recoveries: Sequence[Recovery]) -> dict[str, Any]:
     """Every field of ``Hypotheses`` over all people, (people, hypotheses, ...), and who was ``selected``."""
     arrays = {
         name: np.stack([getattr(recovery.hypotheses, name) for recovery in recoveries])

@@ -53,12 +53,12 @@ def test_a_ray_that_was_there_before_stays(ray_session):
 
 @pytest.mark.ray
 def test_errors_of_tasks_are_logged_and_not_printed(ray_session, capfd, caplog):
-    import ray
+    from ray._private import worker
     from ray._private.utils import publish_error_to_driver
 
     caplog.set_level("INFO", "alignhmr.deployments.runtime")
-    worker = ray._private.worker.global_worker
-    publish_error_to_driver("test", "a task of somebody failed", gcs_client=worker.gcs_client)
+    gcs = worker.global_worker.gcs_client
+    publish_error_to_driver("test", "a task of somebody failed", gcs_client=gcs)
     deadline = time.monotonic() + 20
     while "a task of somebody failed" not in caplog.text and time.monotonic() < deadline:
         time.sleep(0.1)

@@ -15,7 +15,7 @@ def test_starter_is_complete_and_becomes_recipes():
     assert isinstance(base, BaseRecipe) and isinstance(scorer, ScorerRecipe)
     assert isinstance(base.model, BaseModelConfig) and isinstance(scorer.model, ScorerConfig)
     assert isinstance(base.poses, PoseMix) and base.poses.mocap + base.poses.recombined <= 1
-    assert base.batch_size == 256 and base.loop.steps > base.loop.warmup_steps
+    assert base.batch_size == 256 and (base.loop.steps or 0) > base.loop.warmup_steps
 
 
 def test_a_file_changes_only_its_own_keys(tmp_path):
