@@ -100,6 +100,18 @@ def shutdown() -> None:
         _started_here = False
 
 
+def quiet_ray_data() -> None:
+    """Leaves the terminal to our own progress; Ray Data's log files keep everything."""
+    from ray.data import DataContext
+
+    for name in ("ray.data", "ray.data._internal"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    context = DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    context.use_ray_tqdm = False
+
+
 def logical_cpus() -> int:
     """Scheduling slots for a Ray on this machine."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)

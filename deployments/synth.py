@@ -166,7 +166,7 @@ def _draw(
     with console.status("starting Ray"):
         runtime.start_ray()
     _check_slots(workers)
-    _quiet()
+    runtime.quiet_ray_data()
     todo = ray.data.from_arrow(
         [pa.table({"start": [shard.start], "stop": [shard.stop]}) for shard in shards]
     ).map_batches(
@@ -198,18 +198,6 @@ def _check_slots(workers: int) -> None:
         raise SetupError(
             f"{workers} workers need as many CPU slots, Ray has {have:g}; lower --workers or use a larger machine"
         )
-
-
-def _quiet() -> None:
-    """Leaves the terminal to our own progress."""
-    import ray.data
-
-    for name in ("ray.data", "ray.data._internal"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False
-    context.print_on_execution_start = False
-    context.use_ray_tqdm = False
 
 
 def _meaning(error: BaseException) -> AlignhmrError:

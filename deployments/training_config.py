@@ -1,18 +1,14 @@
 """Training presets: complete YAML files, overlaid by a file of the user's, refused where a key is unknown."""
 
-import difflib
-from collections.abc import Mapping
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
 
 from alignhmr.core.diffusion.model import BaseModelConfig
-from alignhmr.core.errors import InputError
 from alignhmr.core.scoring.scorer import ScorerConfig
 from alignhmr.core.synthetic.poses import PoseMix
+from alignhmr.deployments.presets import load_settings
 from alignhmr.training.base import BaseLossWeights
 from alignhmr.training.loop import LoopConfig
 from alignhmr.training.recipe import BaseRecipe, Evaluation, ScorerRecipe
@@ -118,66 +114,4 @@ class TrainingConfig(_Closed):
 
 def load_training_config(preset: str = "starter", path: str | Path | None = None) -> TrainingConfig:
     """The preset, with the keys of the YAML file laid over it."""
-    if preset not in training_presets():
-        raise InputError(
-            f"training preset {preset!r} is unknown; choose one of {', '.join(training_presets())}"
-        )
-    tree = yaml.safe_load((_folder() / f"{preset}.yaml").read_text())
-    if path is not None:
-        _overlay(tree, _read(Path(path)))
-    try:
-        return TrainingConfig.model_validate(tree)
-    except ValidationError as error:
-        raise InputError(_sentence(error)) from error
-
-
-def training_presets() -> list[str]:
-    """Names of the presets that come with the package."""
-    return sorted(
-        entry.name.removesuffix(".yaml") for entry in _folder().iterdir() if entry.name.endswith(".yaml")
-    )
-
-
-def _folder():
-    return resources.files("alignhmr.training") / "presets"
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        tree = yaml.safe_load(path.read_text())
-    except OSError as error:
-        raise InputError(f"config file {str(path)!r} can't be read: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"config file {str(path)!r} isn't YAML: {' '.join(str(error).split())}") from error
-    if tree is not None and not isinstance(tree, dict):
-        raise InputError(f"config file {str(path)!r} holds a {type(tree).__name__}; write keys and values")
-    return tree or {}
-
-
-def _overlay(tree: dict[str, Any], over: Mapping[str, Any]) -> None:
-    for key, value in over.items():
-        if isinstance(value, Mapping) and isinstance(tree.get(key), dict):
-            _overlay(tree[key], value)
-        else:
-            tree[key] = value
-
-
-def _sentence(error: ValidationError) -> str:
-    """The first thing that is wrong with a configuration, in one sentence."""
-    first = error.errors(include_url=False)[0]
-    where = ".".join(str(part) for part in first["loc"])
-    if first["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(str(first["loc"][-1]), _known_keys(TrainingConfig), n=1)
-        return f"training config has no key {where!r}" + (f"; did you mean {near[0]!r}?" if near else "")
-    more = error.error_count() - 1
-    also = f" (and {more} more)" if more else ""
-    return f"training config: {where} is {first['input']!r}: {first['msg'].lower()}{also}"
-
-
-def _known_keys(model: type[BaseModel]) -> list[str]:
-    keys = []
-    for name, info in model.model_fields.items():
-        keys.append(name)
-        if isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel):
-            keys.extend(_known_keys(info.annotation))
-    return keys
+    return load_settings(TrainingConfig, "training", "alignhmr.training", preset, path)

@@ -1,7 +1,6 @@
 """The labelling run, top to bottom: pictures -> people -> captions -> hypotheses, scores -> pairs -> rows."""
 
 import json
-import logging
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from ray.actor import ActorHandle
 from ray.exceptions import RayError
 
 from alignhmr.core.errors import AlignhmrError, CaptionerError, SetupError
+from alignhmr.deployments import runtime
 from alignhmr.deployments.labeling.captioning import Captioner
 from alignhmr.deployments.labeling.config import LabelConfig, Stage
 from alignhmr.deployments.labeling.output import Output
@@ -44,7 +44,7 @@ def label(job: Job, ledger: ActorHandle) -> Iterator[dict[str, Any]]:
     """
     config, use = job.config, job.config.resources
     _check_resources(job)
-    _quiet_ray_data()
+    runtime.quiet_ray_data()
 
     reader = Reader(job.listing.s3, config.images.max_bytes)
     crops = config.captions.max_side_px if job.captioner.needs_crops else None
@@ -126,16 +126,6 @@ def _check_resources(job: Job) -> None:
                 f"the stages ask for {wanted:g} {name} slots together, Ray has {have:g}; lower workers,"
                 " num_cpus or num_gpus under 'resources' in the config file, or use a larger machine"
             )
-
-
-def _quiet_ray_data() -> None:
-    """Leaves the terminal to our own progress; Ray Data's log files keep everything."""
-    for name in ("ray.data", "ray.data._internal"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False
-    context.print_on_execution_start = False
-    context.use_ray_tqdm = False
 
 
 def _meaning(error: BaseException, job: Job) -> AlignhmrError:

@@ -5,7 +5,8 @@ from alignhmr.core.diffusion.model import BaseModelConfig
 from alignhmr.core.errors import InputError
 from alignhmr.core.scoring.scorer import ScorerConfig
 from alignhmr.core.synthetic.poses import PoseMix
-from alignhmr.deployments.training_config import load_training_config, training_presets
+from alignhmr.deployments.presets import preset_names
+from alignhmr.deployments.training_config import load_training_config
 from alignhmr.training.recipe import BaseRecipe, ScorerRecipe
 
 
@@ -49,4 +50,4 @@ def test_unknown_preset_and_missing_file_are_told(tmp_path):
         load_training_config("stater")
     with pytest.raises(InputError, match="can't be read"):
         load_training_config("starter", tmp_path / "none.yaml")
-    assert training_presets() == ["starter"]
+    assert preset_names("alignhmr.training") == ["starter"]

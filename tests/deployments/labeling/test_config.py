@@ -6,11 +6,11 @@ import pytest
 
 from alignhmr.core.errors import InputError
 from alignhmr.core.scoring.preference import MiningRule
-from alignhmr.deployments.labeling.config import load_config, presets
+from alignhmr.deployments.labeling.config import load_config
 
 
 def test_presets_are_whole_and_hold_the_default_rule():
-    for name in presets():
+    for name in preset_names("alignhmr.deployments.labeling"):
         assert asdict(load_config(name).pairs.rule()) == asdict(MiningRule()), name
 
 
