@@ -7,6 +7,7 @@ import pytest
 from alignhmr.core.errors import InputError
 from alignhmr.core.scoring.preference import MiningRule
 from alignhmr.deployments.labeling.config import load_config
+from alignhmr.deployments.presets import preset_names
 
 
 def test_presets_are_whole_and_hold_the_default_rule():
