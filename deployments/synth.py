@@ -87,7 +87,7 @@ def run(
         "backgrounds": _files_digest(maker.photos),
     }
     output = SynthOutput.at(str(out), identity, format)
-    output.claim(overwrite=overwrite)
+    output.claim(count, overwrite=overwrite)
     shards = plan(count)
     digests = {shard.name(format): output.kept(shard) for shard in shards}
     missing = [shard for shard in shards if digests[shard.name(format)] is None]

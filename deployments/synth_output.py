@@ -55,8 +55,9 @@ class SynthOutput:
             raise InputError(f"{location!r} is a file; give a folder for the samples")
         return cls(location, filesystem, path, identity, format)
 
-    def claim(self, *, overwrite: bool) -> None:
-        """Makes the folder ready. InputError where it holds anything but this run, unless ``overwrite``."""
+    def claim(self, count: int, *, overwrite: bool) -> None:
+        """Makes the folder ready. InputError where it holds anything but this run of at most ``count`` samples, unless
+        ``overwrite``."""
         try:
             self.filesystem.create_dir(self.path)
         except OSError as error:
@@ -76,6 +77,12 @@ class SynthOutput:
                 raise InputError(
                     f"{self.location!r} holds other made people ({key} {there.get(key)} there, {self.identity[key]}"
                     " here); choose another --out, or pass --overwrite to replace them"
+                )
+            there_count = record.get("count", 0)
+            if there_count > count:
+                raise InputError(
+                    f"{self.location!r} holds {there_count} samples of this run, and {count} were asked for; choose"
+                    " another --out, or pass --overwrite to drop the others"
                 )
         try:
             if overwrite and (record or {}).get("identity") != self.identity:

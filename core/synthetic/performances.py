@@ -94,10 +94,11 @@ def _euler(angles: np.ndarray) -> np.ndarray:
 class Actors:
     """Draws performances from some clips; the generator alone decides what comes."""
 
-    def __init__(self, clips: list[Clip], skin: Skin) -> None:
-        if not clips:
+    def __init__(self, clips: list[Clip], skin: Skin, own: list[Clip] | None = None) -> None:
+        """Half of the frames come from ``own`` clips, however few, where there are any."""
+        if not clips and not own:
             raise InputError("there is no motion clip to draw poses from; give one or more")
-        self.clips = clips
+        self.clips, self.own = clips or own or [], own or []
         self.skin = skin
         self.radii = contact.radii_m(skin)
 
@@ -140,7 +141,8 @@ class Actors:
         return (_mirrored(rotations) if rng.random() < 0.5 else rotations), clip, segment
 
     def _frame(self, rng) -> tuple[np.ndarray, str, str]:
-        clip = self.clips[int(rng.integers(len(self.clips)))]
+        clips = self.own if self.own and rng.random() < 0.5 else self.clips
+        clip = clips[int(rng.integers(len(clips)))]
         frame = int(rng.integers(len(clip.rotations)))
         return clip.rotations[frame].copy(), clip.name, f"{clip.name}/{frame // SEGMENT_FRAMES}"
 

@@ -54,7 +54,8 @@ class Maker:
         self, domain: str, split: str = "train", seed: int = 0, *, size_px: int = SIZE_PX,
         clips: list[Clip] | None = None, own_clips: list[Clip] | None = None, photos: Path | None = None,
     ) -> None:  # fmt: skip
-        """``clips`` are the shipped ones if not given; ``own_clips`` and ``photos`` are the user's. Photos
+        """``clips`` are the shipped ones if not given; ``own_clips`` and ``photos`` are the user's; half of the
+        poses from motion come from such clips. Photos
         should show no people: those in them would stand in the picture without truth.
 
         InputError for an unknown domain or split, for a size outside 64..2048, and where the user's clips or
@@ -72,11 +73,10 @@ class Maker:
         self.body, self.skin = Skin.of(small), Skin.of(BodyModel.load("open", "full"))
         shipped = load_clips(fetch("motion")) if clips is None else clips
         kept = [clip for clip in shipped if belongs(clip.name, domain, self.split)]
-        if own_clips:
-            kept += [clip for clip in own_clips if _split_of(clip.name) == split]
-        if not kept:
+        own = [clip for clip in own_clips or [] if _split_of(clip.name) == split]
+        if not kept and not own:
             raise InputError(f"no motion clip belongs to the {split} split of {domain}; give more clips")
-        self.actors = Actors(kept, self.body)
+        self.actors = Actors(kept, self.body, own)
         self.thickness = thickness_m(self.body)
         self.photos = _photos_of(photos, split) if photos else []
 

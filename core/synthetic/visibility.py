@@ -8,7 +8,7 @@ A joint lies inside its body, so "nothing before it" is never true. A point is v
     part is what the joint that carries it moves, with the joint's parent and children; the trunk is one part.
 
 The thickness is measured on the rest body along the four directions sideways and front to back, so a nose seen
-from behind is hidden by its own head, and a hip by the other hip.
+from behind is hidden by its own head, and a hip by the other hip. A shoulder may lie behind its shoulder blade, too.
 """
 
 import numpy as np
@@ -24,6 +24,8 @@ _SURFACE_M = 0.03
 """Points this near the skin are of the surface (eyes, nose, toes): nothing of their own may lie before them."""
 _REACH_M = 0.22
 """No part of the mean body is deeper."""
+SHOULDER_M = 0.11
+"""A shoulder's own flesh with the arm down; the rest body holds its arms out, where there is less."""
 POINTS = len(JOINTS) + len(KEYPOINTS)
 
 _TRUNK = tuple(
@@ -63,6 +65,18 @@ def own_parts() -> Bool[np.ndarray, "47 24"]:
 _OWN = own_parts()
 
 
+def _looked_through() -> Bool[np.ndarray, "47 24"]:
+    """``own_parts``, and the shoulder blade, which the upper spine moves, before a shoulder seen from behind."""
+    out = _OWN.copy()
+    for point, host in enumerate(hosts()):
+        if JOINTS[host].endswith("_shoulder"):
+            out[point, JOINTS.index("spine3")] = True
+    return out
+
+
+_THROUGH = _looked_through()
+
+
 def thickness_m(skin: Skin) -> Float[np.ndarray, "47"]:
     """How far before a point its own part may lie: the deepest way out of the mean body, sideways or front to back."""
     points = np.concatenate([skin.joint_template_m, skin.keypoints_of(skin.template_m)])
@@ -75,6 +89,8 @@ def thickness_m(skin: Skin) -> Float[np.ndarray, "47"]:
         own = corners[_OWN[index][face_part]]
         ways = [_way_out(point, way, own) for way in ([1, 0, 0], [-1, 0, 0], [0, 0, 1], [0, 0, -1])]
         out[index] = max(_SURFACE_M, *ways) + TOLERANCE_M
+        if JOINTS[hosts()[index]].endswith("_shoulder"):
+            out[index] = max(out[index], SHOULDER_M)
     return out
 
 
@@ -109,7 +125,7 @@ def visible_points(
     out = np.zeros(len(points_px), bool)
     _look(
         np.asarray(points_cam_m, np.float64), np.asarray(points_px, np.float64), person, depth_m, face_id,
-        face_owner, face_part, _OWN, thickness, samples, out,
+        face_owner, face_part, _THROUGH, thickness, samples, out,
     )  # fmt: skip
     return out
 

@@ -14,6 +14,13 @@ MADE_COUNT = 200
 """Made people where no count is given."""
 DATA_SETS: tuple[str, ...] = ("3dpw", "emdb", "h36m", "mpi3dhp", "agora", "bedlam", "coco")
 
+_MADE_CAVEAT = "Drawn people: errors on photos are other errors, and may rank two systems otherwise."
+_CAVEATS: dict[str, str] = dict.fromkeys(MADE, _MADE_CAVEAT) | {
+    "pose2sim4": "The truth is triangulated from BlazePose's keypoints and shares their bias, and so does whoever"
+    " starts from them; the front and the back pair of cameras place a limb 35 mm apart (median). One man, 1.7 s: gross"
+    " errors show, differences well below 35 mm are not decided, whatever their interval.",
+}
+
 HELP = (
     f"{', '.join(MADE)} (made people), pose2sim4 (four calibrated videos), a folder written by `alignhmr synth`, "
     f"or a data set of your own as NAME:PATH or NAME/SPLIT:PATH with NAME one of {', '.join(DATA_SETS)} "
@@ -53,6 +60,11 @@ def open_benchmark(name: str, *, count: int | None = None, seed: int = 0) -> Ite
         # Made people don't depend on each other: the first ones are as good a choice as any.
         return itertools.islice(read_samples(Path(name)), count)
     raise InputError(f"unknown benchmark {name!r}; choose {HELP}")
+
+
+def caveat_of(name: str) -> str:
+    """What a reader of figures on that benchmark must know of its truth; empty for data sets of the user's own."""
+    return _CAVEATS.get(name, "" if ":" in name else _MADE_CAVEAT)
 
 
 def _data_set(kind: str, split: str, path: str) -> Iterator[Frame]:

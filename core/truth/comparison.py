@@ -56,6 +56,8 @@ class Comparison:
     missed: tuple[int, int]
     people: int
     differences: tuple[Difference, ...]
+    caveat: str = ""
+    """What must be known of the truth."""
 
 
 def compare(first: Result, second: Result) -> Comparison:
@@ -89,6 +91,7 @@ def compare(first: Result, second: Result) -> Comparison:
         (first.answers["missed"], second.answers["missed"]),
         first.answers["people"],
         tuple(differences),
+        str(first.data.get("caveat", "")),
     )
 
 
@@ -114,6 +117,11 @@ def _refuse(first: Result, second: Result) -> None:
         raise CompatibilityError(
             f"the two records are of different people: {sides[0]} against {sides[1]}; evaluate both on one benchmark"
             " with the same --count and --seed"
+        )
+    if first.data.get("pictures") != second.data.get("pictures"):
+        raise CompatibilityError(
+            "the two records are of the same people in other pictures (drawn with other backgrounds, or on a machine"
+            " that draws or decodes otherwise); evaluate both systems on one set of pictures"
         )
 
 

@@ -76,10 +76,13 @@ class Evaluation:
         self.hypotheses = 1
         self.true_bodies: set[str] = set()
         self._digests: list[bytes] = []
+        self._pictures: list[str] = []
+        self._says_pixels: bool | None = None
 
     def add(self, sample: Sample, predictions: Sequence[Prediction]) -> list[PersonErrors]:
         """Judges everyone of the sample; InputError where predictions don't answer the question at all."""
         self.samples += 1
+        self._pictures.append(f"{sample.id}:{sample.picture.sha256}")
         answers = {prediction.person: prediction for prediction in predictions}
         rows = []
         for index, truth in enumerate(sample.people):
@@ -98,6 +101,11 @@ class Evaluation:
     def data_digest(self) -> str:
         """SHA-256 over ids, cameras, boxes and true points, whatever their order."""
         return hashlib.sha256(b"".join(sorted(self._digests))).hexdigest()
+
+    @property
+    def pictures_digest(self) -> str:
+        """SHA-256 over the pictures: the same people before other backgrounds are another question."""
+        return hashlib.sha256("\n".join(sorted(self._pictures)).encode()).hexdigest()
 
     def _reason_not_to_judge(self, truth: Truth) -> str:
         points, name = truth.points.get(self.joints.points), self.joints.name
@@ -181,6 +189,30 @@ class Evaluation:
             raise InputError(
                 f"{self.system.name} doesn't answer the {first} of {who}, which {self.joints.name} asks for; choose"
                 " another joint set with --joints, or leave the person out (who then counts as missed)"
+            )
+        self._check_pixels(prediction, wanted, needed, who)
+
+    def _check_pixels(self, prediction: Prediction, wanted: np.ndarray, needed: list[int], who: str) -> None:
+        """Pixels are for everyone or for nobody, and whole: one left out would be one without error, too."""
+        name = self.joints.points
+        says = name in prediction.points_px
+        if self._says_pixels not in (None, says):
+            raise InputError(
+                f"{self.system.name} gives pixels of some people and not of {who}; give points_px.{name} of all or of"
+                " nobody, or leave the person out (who then counts as missed)"
+                if not says
+                else f"{self.system.name} gives pixels of {who} and not of people before; give points_px.{name} of"
+                " all or of nobody"
+            )
+        self._says_pixels = says
+        if not says:
+            return
+        open_points = wanted & ~np.isfinite(prediction.points_px[name][:, needed]).all((0, -1))
+        if open_points.any():
+            first = POINT_SETS[name][needed[int(np.flatnonzero(open_points)[0])]]
+            raise InputError(
+                f"{self.system.name} gives no pixel for the {first} of {who}; give pixels of every point of"
+                f" {self.joints.name}, or no points_px.{name} at all"
             )
 
 

@@ -56,7 +56,7 @@ class Result:
     system: dict[str, Any]
     protocol: dict[str, Any]
     data: dict[str, Any]
-    """Digest, samples, seed and count that were asked for."""
+    """Digests of truth and pictures, samples, the caveat, seed and count that were asked for."""
     answers: dict[str, Any]
     """People judged, answered, missed and not judged."""
     figures: dict[str, Any]
@@ -100,9 +100,13 @@ class Result:
 
 
 def result_of(
-    evaluation: Evaluation, benchmark: str, *, asked: Mapping[str, Any], made_by: Mapping[str, Any]
-) -> Result:
-    """The record; InputError where nobody could be judged or nobody was answered."""
+    evaluation: Evaluation, benchmark: str, *, asked: Mapping[str, Any], made_by: Mapping[str, Any],
+    caveat: str = "",
+) -> Result:  # fmt: skip
+    """The record; ``caveat`` is what a reader of its figures must know of the truth.
+
+    InputError where nobody could be judged or nobody was answered.
+    """
     people = evaluation.people
     answered = [person for person in people if not person.missed]
     if not people:
@@ -117,7 +121,13 @@ def result_of(
         benchmark=benchmark,
         system=asdict(evaluation.system),
         protocol=_protocol(evaluation),
-        data={"digest": evaluation.data_digest, "samples": evaluation.samples, **asked},
+        data={
+            "digest": evaluation.data_digest,
+            "pictures": evaluation.pictures_digest,
+            "samples": evaluation.samples,
+            "caveat": caveat,
+            **asked,
+        },
         answers={
             "people": len(people),
             "answered": len(answered),

@@ -26,7 +26,7 @@ from alignhmr.core.body.model import BodyModel
 from alignhmr.core.errors import AlignhmrError, InputError
 from alignhmr.core.perception.detector import load_detector
 from alignhmr.core.recovery import Recoverer
-from alignhmr.core.truth.benchmarks import MADE, MADE_COUNT, open_benchmark
+from alignhmr.core.truth.benchmarks import MADE, MADE_COUNT, caveat_of, open_benchmark
 from alignhmr.core.truth.comparison import Comparison, compare
 from alignhmr.core.truth.evaluate import Evaluation
 from alignhmr.core.truth.predictions import Boxes, Camera, PredictionWriter
@@ -183,7 +183,7 @@ def _evaluate(
             style="yellow", markup=False,
         )  # fmt: skip
     asked = {"count": options.count, "seed": options.seed}
-    result = result_of(evaluation, name, asked=asked, made_by=made_by())
+    result = result_of(evaluation, name, asked=asked, made_by=made_by(), caveat=caveat_of(name))
     result.write(folder / RECORD)
     return Chapter(result, worst.drawn())
 
@@ -202,7 +202,7 @@ def _claim(out: Path) -> Path:
     """Makes the folder ours; one that holds something else is refused."""
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file; give a folder with --out")
-    if out.is_dir() and any(out.iterdir()) and not any(out.glob(f"*/{RECORD}")):
+    if any(path.is_file() for path in out.rglob("*")) and not any(out.glob(f"*/{RECORD}")):
         raise InputError(f"{out} is not empty and holds no evaluation; choose another --out")
     out.mkdir(parents=True, exist_ok=True)
     return out

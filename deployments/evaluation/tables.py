@@ -79,6 +79,8 @@ def result_lines(result: Result) -> list[str]:
         f"{missed}; errors are over the {answers['answered']} answered, shares count the missed as wrong."
     ]
     lines += [f"Not judged: {count} because {reason}." for reason, count in answers["not_judged"].items()]
+    if result.data.get("caveat"):
+        lines += [f"**Mind:** {result.data['caveat']}"]
     if count == 1:
         lines += ["One answer a person: the four figures are one."]
     lines += (
@@ -115,6 +117,7 @@ def comparison_table(comparison: Comparison) -> str:
         f"## {comparison.benchmark}: {first} against {second}",
         "",
         f"{comparison.people} people; errors over the {comparison.both} that both answered; {missed}.",
+        *([f"Mind: {comparison.caveat}"] if comparison.caveat else []),
         "",
     ]
     return "\n".join([*head, *markdown(["metric", "figure", first, second, "verdict (95 %)"], rows), ""])
@@ -210,6 +213,7 @@ def broken_down(breakdowns: Mapping[str, Any]) -> list[tuple[str, list[list[str]
                     kind.replace("_", " "),
                     _number(e["pa_mpjpe_mm"], 1),
                     _number(e["mpjpe_mm"], 1),
+                    _number(e["error_px"], 1),
                     str(e[count]),
                 ]
                 for kind, e in table.items()

@@ -92,14 +92,18 @@ def output(tmp_path, **identity) -> SynthOutput:
 def test_other_runs_and_other_files_are_not_written_over(tmp_path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(InputError, match="not empty and holds no made people"):
-        output(tmp_path).claim(overwrite=False)
-    output(tmp_path).claim(overwrite=True)
-    output(tmp_path).claim(overwrite=False)
+        output(tmp_path).claim(10, overwrite=False)
+    output(tmp_path).claim(10, overwrite=True)
+    output(tmp_path).claim(10, overwrite=False)
     with pytest.raises(InputError, match="seed 0 there, 1 here"):
-        output(tmp_path, seed=1).claim(overwrite=False)
+        output(tmp_path, seed=1).claim(10, overwrite=False)
+    output(tmp_path).write_record({"status": "finished", "identity": output(tmp_path).identity, "count": 60})
+    with pytest.raises(InputError, match="holds 60 samples of this run, and 10 were asked for"):
+        output(tmp_path).claim(10, overwrite=False)
+    output(tmp_path).claim(60, overwrite=False)
     shard = tmp_path / "samples-0000000-0000003.tar"
     shard.write_bytes(b"old")
-    output(tmp_path, seed=1).claim(overwrite=True)
+    output(tmp_path, seed=1).claim(10, overwrite=True)
     assert not shard.exists() and (tmp_path / "notes.txt").read_text() == "mine"
     with pytest.raises(InputError, match="is a file"):
         output(tmp_path / "notes.txt")
@@ -128,4 +132,4 @@ def test_an_empty_motion_folder_is_refused(tmp_path) -> None:
 def test_a_folder_that_cannot_be_written_is_said(tmp_path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(SetupError, match="can't be written"):
-        output(tmp_path / "file" / "below").claim(overwrite=False)
+        output(tmp_path / "file" / "below").claim(10, overwrite=False)

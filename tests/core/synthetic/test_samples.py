@@ -236,8 +236,17 @@ def test_own_photos_stand_behind_people_and_are_split_by_name(tmp_path) -> None:
 def test_own_clips_join_the_shipped_ones() -> None:
     clips = [Clip(f"own/{n}", np.tile(np.eye(3), (4, 24, 1, 1))) for n in range(10)]
     train, test = (Maker("wild", split, 0, own_clips=clips) for split in SPLITS)
-    names = [{clip.name for clip in maker.actors.clips} for maker in (train, test)]
-    assert not names[0] & names[1] and {clip.name for clip in clips} <= names[0] | names[1]
+    names = [{clip.name for clip in maker.actors.own} for maker in (train, test)]
+    assert not names[0] & names[1] and {clip.name for clip in clips} == names[0] | names[1]
+    assert all("own/" not in clip.name for maker in (train, test) for clip in maker.actors.clips)
+
+
+def test_half_of_the_motion_is_the_users_however_few_the_clips() -> None:
+    maker = Maker("studio", "train", 0, own_clips=[Clip("own/0", np.tile(np.eye(3), (4, 24, 1, 1)))])
+    assert [clip.name for clip in maker.actors.own] == ["own/0"]
+    rng = np.random.default_rng(0)
+    drawn = [maker.actors.draw(rng, {"mocap": 1.0}, 0.0, "x").clip for _ in range(200)]
+    assert 0.4 < np.mean([clip == "own/0" for clip in drawn]) < 0.6
 
 
 @pytest.mark.parametrize(

@@ -63,3 +63,16 @@ def test_two_protocols_are_refused_with_what_differs(made, change, reason: str) 
 def test_two_sets_of_people_are_refused(made, samples) -> None:
     with pytest.raises(CompatibilityError, match=r"different people: tiny with 24 people .* 22 people"):
         compare(made(), made(used=samples[1:]))
+
+
+def test_the_same_people_in_other_pictures_are_refused(made) -> None:
+    first, second = made(), made(seed=1)
+    second = replace(second, data={**second.data, "pictures": "0" * 64})
+    with pytest.raises(CompatibilityError, match="the same people in other pictures"):
+        compare(first, second)
+
+
+def test_what_must_be_known_of_the_truth_travels_with_the_verdict(made) -> None:
+    first, second = made(), made(seed=1)
+    told = replace(first, data={**first.data, "caveat": "One man."})
+    assert compare(told, second).caveat == "One man."

@@ -146,6 +146,30 @@ def test_leaving_out_a_hard_point_is_refused(samples, predict) -> None:
         _evaluated(samples[:1], [predictions])
 
 
+def test_leaving_out_a_hard_pixel_is_refused(samples, predict) -> None:
+    predictions = predict(samples[0])
+    predictions[1].points_px["coco23"][:, 9] = np.nan
+    with pytest.raises(InputError, match=r"no pixel for the left_wrist of person 1 of frame00"):
+        _evaluated(samples[:1], [predictions])
+
+
+def test_pixels_of_the_easy_people_alone_are_refused(samples, predict) -> None:
+    predictions = predict(samples[0])
+    silent = [predictions[0], replace(predictions[1], points_px={})]
+    with pytest.raises(InputError, match="gives pixels of some people and not of person 1 of frame00"):
+        _evaluated(samples[:1], [silent])
+    with pytest.raises(InputError, match="gives pixels of person 1 of frame00 and not of people before"):
+        _evaluated(samples[:1], [[replace(predictions[0], points_px={}), predictions[1]]])
+
+
+def test_the_same_people_in_other_pictures_are_another_question(samples) -> None:
+    other = [replace(samples[0], picture=replace(samples[0].picture, sha256="f" * 64)), *samples[1:]]
+    first, second = (_evaluated(these, [[] for _ in these]) for these in (samples, other))
+    assert first.data_digest == second.data_digest
+    assert first.pictures_digest != second.pictures_digest
+    assert first.pictures_digest == _evaluated(samples[::-1], [[] for _ in samples]).pictures_digest
+
+
 def test_another_point_set_is_refused(samples, predict) -> None:
     predictions = [replace(p, points_m={"smpl24": p.points_m["smpl24"]}) for p in predict(samples[0])]
     with pytest.raises(InputError, match=r"answers smpl24, not coco23.*--joints"):

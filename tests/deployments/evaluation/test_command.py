@@ -149,6 +149,25 @@ def test_a_broken_benchmark_costs_only_itself(file: Path, tmp_path: Path, quiet:
     assert "## tiny" in (tmp_path / "out/table.md").read_text()
 
 
+def test_a_run_that_failed_leaves_the_folder_usable(file: Path, tmp_path: Path, quiet: Console) -> None:
+    with pytest.raises(InputError, match=r"frame1\.jpg is missing"):
+        _run(file, tmp_path / "out", quiet, "broken")
+    _run(file, tmp_path / "out", quiet, "tiny")
+    assert (tmp_path / "out" / "tiny" / "record.json").is_file()
+
+
+def test_the_bias_of_a_truth_stands_where_its_figures_do(file: Path, tmp_path: Path, quiet: Console) -> None:
+    run(
+        ["pose2sim4"], tmp_path / "out", Options(predictions=file), console=quiet,
+        open_samples=lambda name, *, count, seed: iter(_samples()),
+    )  # fmt: skip
+    for page in ("table.md", "report.html", "pose2sim4/record.json"):
+        assert "place a limb 35 mm apart" in (tmp_path / "out" / page).read_text(), page
+    said = io.StringIO()
+    run_compare(tmp_path / "out", tmp_path / "out", console=Console(file=said, width=400))
+    assert "place a limb 35 mm apart" in said.getvalue()
+
+
 def test_what_is_refused_before_any_work(file: Path, tmp_path: Path, quiet: Console) -> None:
     out = tmp_path / "out"
     with pytest.raises(InputError, match="unknown benchmark 'mars'"):

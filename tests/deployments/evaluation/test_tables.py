@@ -2,7 +2,14 @@
 
 from alignhmr.core.metrics.bootstrap import Interval
 from alignhmr.core.truth.comparison import Comparison, Difference
-from alignhmr.deployments.evaluation.tables import comparison_table, figure_name, markdown, value
+from alignhmr.deployments.evaluation.tables import (
+    BROKEN_DOWN,
+    broken_down,
+    comparison_table,
+    figure_name,
+    markdown,
+    value,
+)
 
 
 def _entry(number: float | None, low: float | None = None, high: float | None = None) -> dict:
@@ -26,6 +33,17 @@ def test_every_row_has_as_many_cells_as_the_head() -> None:
     assert lines == ["| a | b |", "| --- | --: |", "| 1 | 2 |", "| 3 | 4 |"]
 
 
+def test_breakdowns_fill_every_column_of_their_head() -> None:
+    entry = {"pa_mpjpe_mm": 55.7, "mpjpe_mm": 61.7, "error_px": 3.13, "points": 20, "people": 20}
+    told = broken_down(
+        {"by_joint": {"left_wrist": entry}, "by_visibility": {"visible": entry | {"error_px": None}},
+         "by_domain": {}, "by_fact": {}}
+    )  # fmt: skip
+    assert told[0] == ("joint", [["left wrist", "55.7", "61.7", "3.1", "20"]])
+    assert told[1][1] == [["visible", "55.7", "61.7", "–", "20"]]
+    assert all(len(row) == len(BROKEN_DOWN) + 2 for _, rows in told for row in rows)
+
+
 def test_a_comparison_names_the_better_whichever_way_the_metric_points() -> None:
     def difference(metric: str, gap: float) -> Difference:
         interval = Interval(gap, gap - 0.01, gap + 0.01, 9, 9)
@@ -34,6 +52,8 @@ def test_a_comparison_names_the_better_whichever_way_the_metric_points() -> None
     lower, higher = difference("mpjpe_mm", -0.5), difference("pck_0.1", -0.5)
     assert (lower.better, higher.better) == (0, 1)
     assert higher.sentence() == "theirs is better by 50.0 points [49.0, 51.0]"
-    text = comparison_table(Comparison("tiny", ("ours", "theirs"), 9, (0, 1), 10, (lower, higher)))
-    assert "missed: 0 by ours, 1 by theirs" in text
+    text = comparison_table(
+        Comparison("tiny", ("ours", "theirs"), 9, (0, 1), 10, (lower, higher), "One man.")
+    )
+    assert "missed: 0 by ours, 1 by theirs" in text and "Mind: One man." in text
     assert "| ours is better by 0.5 mm [0.5, 0.5] |" in text
