@@ -113,7 +113,7 @@ def read_body_file(path: Path) -> BodyFile:
     except FileNotFoundError as missing:
         raise InputError(f"There is no body model file {path}. {_HOW}") from missing
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as unreadable:
-        raise InputError(f"{path} is not a readable .npz body model ({unreadable}). {_HOW}") from unreadable
+        raise InputError(f"{path} is not a readable .npz body model. {_HOW}") from unreadable
     wanted = set(_FILE_ORDER) - {"posedirs"}
     absent = sorted(wanted - content.keys())
     if absent:

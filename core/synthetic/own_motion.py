@@ -177,7 +177,8 @@ def _parse(text: str, path: Path) -> tuple[list[_Node], np.ndarray, float]:
         values = np.array(numbers[header.end() :].split(), np.float64)
         width = sum(len(node.channels) for node in nodes)
         frames = values.reshape(int(header[1]), width)
-        assert len(frames) and np.isfinite(frames).all()
+        assert len(frames), "no frames"
+        assert np.isfinite(frames).all(), "its motion holds numbers that are not finite"
         return nodes, frames, float(header[2])
     except (AssertionError, IndexError, ValueError) as error:
         raise InputError(
