@@ -157,7 +157,10 @@ def recover_people(
         except InputError as error:
             left_out.append(str(error))
     if not recoveries:
-        raise NoPersonError(f"{len(people)} found, but none could be recovered: {left_out[0]}")
+        raise NoPersonError(
+            f"{len(people)} found, but none could be recovered: {left_out[0]}; say where the whole person is with"
+            " --box x0,y0,x1,y1"
+        )
     return recoveries, left_out
 
 

@@ -32,7 +32,7 @@ _EXIF_IFD, _FOCAL_35MM = 0x8769, 0xA405
 def decode(data: bytes, *, max_pixels: int = MAX_PIXELS, min_side: int = MIN_SIDE) -> Picture:
     """The first frame, upright, RGB; EXIF's focal length in pixels where it is told. Raises ImageError."""
     if not data:
-        raise ImageError("the file is empty", code="empty")
+        raise ImageError("the file is empty; get the picture anew", code="empty")
     with warnings.catch_warnings():
         # Pillow warns about odd EXIF and palettes; what matters is raised, and judged below.
         warnings.simplefilter("ignore")
@@ -46,7 +46,7 @@ def decode(data: bytes, *, max_pixels: int = MAX_PIXELS, min_side: int = MIN_SID
             )
         if min(width, height) < min_side:
             raise ImageError(
-                f"the picture is {width} x {height} pixels; each side must have at least {min_side}",
+                f"the picture is {width} x {height} pixels; each side must have at least {min_side}; give a larger one",
                 code="too_small",
             )
         try:
