@@ -1,0 +1,112 @@
+"""The commands around truth: made people, and evaluation. ``cli.py`` gives them their names."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from alignhmr.deployments.cli_options import (
+    Base,
+    Body,
+    Boxes,
+    Detector,
+    Device,
+    EvaluatedSystem,
+    Hypotheses,
+    Intrinsics,
+    Scorer,
+    Seed,
+)
+
+
+def evaluate(
+    benchmarks: Annotated[
+        list[str] | None,
+        typer.Argument(help="studio, wild, crowd, target, pose2sim4, 3dpw:PATH and the like, or a folder."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Folder for records, predictions, table and page.")
+    ] = None,
+    compare: Annotated[
+        tuple[Path, Path] | None,
+        typer.Option(help="Instead: two folders or records; says whether the difference is real."),
+    ] = None,
+    export: Annotated[
+        Path | None,
+        typer.Option(help="Instead: write the benchmarks' pictures, boxes and cameras for another system."),
+    ] = None,
+    system: Annotated[EvaluatedSystem, typer.Option(help="Who answers.")] = EvaluatedSystem.alignhmr,
+    predictions: Annotated[
+        Path | None, typer.Option(help="Another system's answers (Parquet), under its own terms.")
+    ] = None,
+    base: Base = "starter",
+    scorer: Scorer = "starter",
+    body: Body = "open",
+    detector: Detector = "blazepose",
+    hypotheses: Hypotheses = 20,
+    count: Annotated[int | None, typer.Option(min=1, help="Only so many samples of each.")] = None,
+    seed: Seed = 0,
+    joints: Annotated[
+        str, typer.Option(help="Joint set: limbs12, coco17, smpl24, h36m17 or h36m14.")
+    ] = "limbs12",
+    boxes: Annotated[Boxes, typer.Option(help="Whether the true boxes are given.")] = Boxes.given,
+    intrinsics: Annotated[
+        Intrinsics, typer.Option(help="Whether the true camera is given.")
+    ] = Intrinsics.given,
+    device: Device = "auto",
+) -> None:
+    """Measure a system against the truth: a record, a table and a page with the worst cases."""
+    if compare is not None:
+        from alignhmr.deployments.evaluation.command import run_compare
+
+        run_compare(*compare)
+        return
+    if not benchmarks:
+        raise typer.BadParameter(
+            "name at least one, such as wild, or give --compare A B", param_hint="BENCHMARK"
+        )
+    if export is not None:
+        from alignhmr.deployments.evaluation.export import run as run_export
+
+        run_export(benchmarks, export, count=count, seed=seed)
+        return
+    if out is None:
+        raise typer.BadParameter("give a folder for the results", param_hint="--out")
+    from alignhmr.deployments.evaluation.command import Options, run
+
+    run(
+        benchmarks, out,
+        Options(
+            system=system.value, predictions=predictions, base=base, scorer=scorer, body=body, detector=detector,
+            device=device, hypotheses=hypotheses, joints=joints, boxes=boxes.value, intrinsics=intrinsics.value,
+            count=count, seed=seed,
+        ),
+    )  # fmt: skip
+
+
+def synth(
+    domain: Annotated[str, typer.Option(help="studio, wild, crowd or target.")],
+    count: Annotated[int, typer.Option(min=1, help="Pictures.")],
+    out: Annotated[str, typer.Option("--out", "-o", help="Folder or s3:// prefix for the samples.")],
+    split: Annotated[
+        str, typer.Option(help="train or test: they share no motion clip and no family of scenes.")
+    ] = "train",
+    seed: Seed = 0,
+    size: Annotated[int, typer.Option(min=64, max=2048, help="Side of the square pictures in pixels.")] = 256,
+    format_: Annotated[str, typer.Option("--format", help="parquet or webdataset.")] = "parquet",
+    motion: Annotated[
+        Path | None, typer.Option(help="Folder of your own motion: BVH (CMU names), AMASS .npz.")
+    ] = None,
+    backgrounds: Annotated[
+        Path | None, typer.Option(help="Folder of your own photos, without people, to stand in.")
+    ] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes that draw. [one a core]")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace other samples in --out.")] = False,
+) -> None:
+    """Draw made people with truth: pose, shape, camera, joints, visibility, masks. Cut short, it goes on."""
+    from alignhmr.deployments.synth import run
+
+    run(
+        domain, count, out, split=split, seed=seed, size_px=size, format=format_, motion=motion,
+        backgrounds=backgrounds, workers=workers, overwrite=overwrite,
+    )  # fmt: skip
