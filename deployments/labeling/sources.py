@@ -129,16 +129,25 @@ def _list_s3(source: str) -> list[str]:
         info = filesystem.get_file_info(key)
         if info.type == arrow_fs.FileType.File:
             return [f"s3://{key}"]
-        bucket = key.split("/", 1)[0]
-        if filesystem.get_file_info(bucket).type == arrow_fs.FileType.NotFound:
-            raise InputError(f"there is no bucket {bucket!r}; check its name, and AWS_ENDPOINT_URL")
         entries = filesystem.get_file_info(arrow_fs.FileSelector(key, recursive=True, allow_not_found=True))
     except OSError as error:
         raise InputError(
             f"{source!r} can't be listed: {error}; check the bucket, the credentials and AWS_ENDPOINT_URL"
         ) from error
+    if not entries:
+        _check_bucket(filesystem, key.split("/", 1)[0])
     files = sorted(entry.path for entry in entries if entry.type == arrow_fs.FileType.File)
     return [f"s3://{path}" for path in files if path.lower().endswith(_ENDINGS)]
+
+
+def _check_bucket(filesystem: arrow_fs.FileSystem, bucket: str) -> None:
+    """InputError where there is none; whoever may not ask after the bucket itself isn't told."""
+    try:
+        found = filesystem.get_file_info(bucket).type
+    except OSError:
+        return
+    if found == arrow_fs.FileType.NotFound:
+        raise InputError(f"there is no bucket {bucket!r}; check its name, and AWS_ENDPOINT_URL")
 
 
 def _pictures(paths: Iterable[str]) -> list[str]:
