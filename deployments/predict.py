@@ -11,7 +11,6 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +31,7 @@ from alignhmr.core.recovery import Recoverer, RecoveryRequest
 from alignhmr.core.synthetic.overlay import overlay
 from alignhmr.core.synthetic.shading import palette_color, to_linear
 from alignhmr.deployments import torchvision_shim
+from alignhmr.deployments.version import package_version
 
 FORMATS: tuple[str, ...] = ("json", "overlay", "glb", "obj", "npz", "bvh")
 _ENDINGS = {
@@ -227,7 +227,7 @@ def as_json(
     camera = recoveries[0].intrinsics
     return {
         "format": "alignhmr.predict/1",
-        "version": _version(),
+        "version": package_version(),
         "picture": {
             "name": name,
             "sha256": picture.sha256,
@@ -374,10 +374,3 @@ def _raise_if_all_failed(results: Sequence[PhotoResult]) -> None:
 def _listed(values: np.ndarray, decimals: int) -> list:
     # In float64, so that the rounding shows in the text.
     return np.asarray(values, np.float64).round(decimals).tolist()
-
-
-def _version() -> str:
-    try:
-        return version("alignhmr")
-    except PackageNotFoundError:
-        return "unknown (not installed)"

@@ -12,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from alignhmr.core.errors import AcceleratorError, InputError
+from alignhmr.core.plain_json import plain
 from alignhmr.deployments.runtime import resolve_device
 from alignhmr.deployments.training_config import load_training_config
 
@@ -183,19 +184,10 @@ def _write_aligned(
         "alarms": run.alarms,
     }  # fmt: skip
     partial = out / "metrics.partial"
-    partial.write_text(json.dumps(finite(result), indent=1, allow_nan=False))
+    partial.write_text(json.dumps(plain(result), indent=1, allow_nan=False))
     partial.replace(out / "metrics.json")
     log.info("aligned %s: %s", path, judgement.verdict)
     return result
-
-
-def finite(tree: Any) -> Any:
-    """The tree with None for what JSON can't say: an interval over one person is infinite."""
-    if isinstance(tree, dict):
-        return {key: finite(value) for key, value in tree.items()}
-    if isinstance(tree, list | tuple):
-        return [finite(value) for value in tree]
-    return None if isinstance(tree, float) and not math.isfinite(tree) else tree
 
 
 def _judgement_table(judgement: "Judgement") -> Table:

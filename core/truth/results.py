@@ -6,7 +6,7 @@ and the errors of every person; nothing else is needed, neither the pictures nor
 
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from alignhmr.core.errors import CompatibilityError, InputError
 from alignhmr.core.metrics.bootstrap import mean_interval
 from alignhmr.core.metrics.hypotheses import calibration, coverage, four_figures, four_per_person
 from alignhmr.core.metrics.ranking import auroc, correlations, pair_precision, within_groups
+from alignhmr.core.plain_json import plain
 from alignhmr.core.truth.evaluate import MIN_POINTS, MIN_VISIBLE, PCK_2D, PCK_3D_MM, Evaluation, PersonErrors
 
 FORMAT = "alignhmr.evaluation/1"
@@ -74,7 +75,7 @@ class Result:
         path.parent.mkdir(parents=True, exist_ok=True)
         tree = {"format": FORMAT, **asdict(self)}
         partial = path.with_name(path.name + ".partial")
-        partial.write_text(json.dumps(_plain(tree), indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        partial.write_text(json.dumps(plain(tree), indent=1, allow_nan=False) + "\n", encoding="utf-8")
         partial.replace(path)
 
     @classmethod
@@ -340,12 +341,3 @@ def _first_number(kind: str) -> tuple[float, str]:
         return float(kind.split()[0]), kind
     except (ValueError, IndexError):
         return math.inf, kind
-
-
-def _plain(tree: Any) -> Any:
-    """Numbers that JSON has no word for become null."""
-    if isinstance(tree, Mapping):
-        return {str(key): _plain(value) for key, value in tree.items()}
-    if isinstance(tree, Iterable) and not isinstance(tree, str):
-        return [_plain(value) for value in tree]
-    return None if isinstance(tree, float) and not math.isfinite(tree) else tree

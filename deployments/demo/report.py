@@ -4,12 +4,10 @@
 A section without data is left out. Every text is escaped, every picture is inlined.
 """
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import jinja2
 import numpy as np
 from jaxtyping import Float, UInt8
 from markupsafe import Markup
@@ -17,6 +15,7 @@ from markupsafe import Markup
 from alignhmr.core.errors import InputError
 from alignhmr.deployments.demo import charts
 from alignhmr.deployments.demo.inlining import data_uri
+from alignhmr.deployments.pages import templates, write_whole
 
 Image = UInt8[np.ndarray, "height width 3"]
 
@@ -249,24 +248,13 @@ class ReportData:
 def write_report(data: ReportData, path: Path) -> None:
     """Writes the page to ``path``; a reader never sees half of one."""
     _check(data)
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(path.name + ".part")
-    unfinished.write_text(render_report(data), encoding="utf-8")
-    os.replace(unfinished, path)
+    write_whole(render_report(data), Path(path))
 
 
 def render_report(data: ReportData) -> str:
     """The page as text."""
     here = Path(__file__).parent
-    pages = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(here / "page"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    pages.filters |= {
+    filters = {
         "inline": data_uri,
         "duration": duration,
         "number": number,
@@ -274,6 +262,7 @@ def render_report(data: ReportData) -> str:
         "stick_figure": charts.stick_figure,
         "score_strip": charts.score_strip,
     }
+    pages = templates(here / "page", filters)
     # Both are the package's own files: no text of a run enters a script or a style.
     style = Markup((here / "page/style.css").read_text(encoding="utf-8"))
     script = Markup((here / "page/page.js").read_text(encoding="utf-8"))

@@ -6,7 +6,6 @@ import re
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +36,7 @@ from alignhmr.deployments import torchvision_shim
 from alignhmr.deployments.evaluation.pictures import WorstCases
 from alignhmr.deployments.evaluation.report import Chapter, write_report
 from alignhmr.deployments.evaluation.tables import comparison_table, headline, tables
+from alignhmr.deployments.version import package_version
 
 log = logging.getLogger(__name__)
 
@@ -228,13 +228,6 @@ def made_by() -> dict[str, Any]:
     """Version, commit where there is one, and when."""
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     return {"version": package_version(), "commit": _commit(), "created": now}
-
-
-def package_version() -> str:
-    try:
-        return version("alignhmr")
-    except PackageNotFoundError:
-        return "unknown (not installed)"
 
 
 def _commit() -> str | None:

@@ -3,12 +3,10 @@
 It shares the style of the demo's page, asks nobody for anything, and escapes every text.
 """
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import jinja2
 from markupsafe import Markup
 
 from alignhmr.core.truth.results import FOUR, Result
@@ -16,6 +14,7 @@ from alignhmr.deployments.demo import report as demo_report
 from alignhmr.deployments.demo.inlining import data_uri
 from alignhmr.deployments.evaluation import charts, tables
 from alignhmr.deployments.evaluation.pictures import PREDICTED_RGB, TRUE_RGB, Case
+from alignhmr.deployments.pages import templates, write_whole
 
 
 @dataclass(frozen=True)
@@ -28,29 +27,20 @@ class Chapter:
 
 def write_report(chapters: Sequence[Chapter], path: Path) -> None:
     """Writes the page to ``path``; a reader never sees half of one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(path.name + ".part")
-    unfinished.write_text(render_report(chapters), encoding="utf-8")
-    os.replace(unfinished, path)
+    write_whole(render_report(chapters), path)
 
 
 def render_report(chapters: Sequence[Chapter]) -> str:
     """The page as text."""
     here, demo = Path(__file__).parent, Path(demo_report.__file__).parent
-    pages = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(here / "page"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    pages.filters |= {
+    filters = {
         "inline": data_uri,
         "label": tables.label,
         "figure_name": tables.figure_name,
         "joint_bars": charts.joint_bars,
         "calibration_dots": charts.calibration_dots,
     }
+    pages = templates(here / "page", filters)
     style = [folder / "page" / name for folder, name in ((demo, "style.css"), (here, "evaluation.css"))]
     return pages.get_template("page.html.j2").render(
         chapters=chapters,

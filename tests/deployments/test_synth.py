@@ -3,9 +3,7 @@
 import io
 import json
 
-import boto3
 import pytest
-from moto.server import ThreadedMotoServer
 from rich.console import Console
 
 from alignhmr.core.errors import InputError, SetupError
@@ -65,24 +63,13 @@ def test_a_run_goes_on_where_it_was_cut_and_grows(ray_session, tmp_path) -> None
 
 
 @pytest.mark.slow
-def test_a_bucket_and_webdataset_work_as_well(ray_session, tmp_path, monkeypatch) -> None:
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    for name, value in {
-        "AWS_ENDPOINT_URL": f"http://{host}:{port}", "AWS_ACCESS_KEY_ID": "k", "AWS_SECRET_ACCESS_KEY": "s",
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }.items():  # fmt: skip
-        monkeypatch.setenv(name, value)
-    boto3.client("s3").create_bucket(Bucket="made")
-    try:
-        record = draw("s3://made/people", count=6, format="webdataset")
-        filesystem, path = open_location("s3://made/people")
-        read = list(read_samples(path, filesystem))
-        local = draw(tmp_path / "a", count=6, format="webdataset")
-        assert len(read) == 6 and record["shards"] == local["shards"]
-    finally:
-        server.stop()
+def test_a_bucket_and_webdataset_work_as_well(ray_session, tmp_path, s3) -> None:
+    s3.create_bucket(Bucket="made")
+    record = draw("s3://made/people", count=6, format="webdataset")
+    filesystem, path = open_location("s3://made/people")
+    read = list(read_samples(path, filesystem))
+    local = draw(tmp_path / "a", count=6, format="webdataset")
+    assert len(read) == 6 and record["shards"] == local["shards"]
 
 
 def output(tmp_path, **identity) -> SynthOutput:

@@ -64,9 +64,9 @@ def test_a_record_survives_its_file(made, tmp_path: Path) -> None:
 
 
 def _text(result: Result) -> str:
-    from alignhmr.core.truth.results import _plain
+    from alignhmr.core.plain_json import plain
 
-    return json.dumps({key: _plain(value) for key, value in vars(result).items()})
+    return json.dumps({key: plain(value) for key, value in vars(result).items()})
 
 
 def test_missed_people_lower_the_share_of_right_points_and_not_the_error(made) -> None:

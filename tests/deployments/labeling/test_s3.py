@@ -1,9 +1,7 @@
 """Pictures read from a bucket and rows written to one, on a fake S3 on loopback."""
 
-import boto3
 import pyarrow.parquet as pq
 import pytest
-from moto.server import ThreadedMotoServer
 
 from alignhmr.core.errors import ImageError, InputError, NoImagesError
 from alignhmr.deployments.labeling.output import Output
@@ -13,19 +11,9 @@ from alignhmr.deployments.storage import open_location
 
 
 @pytest.fixture
-def bucket(monkeypatch):
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    for name, value in {
-        "AWS_ENDPOINT_URL": f"http://{host}:{port}", "AWS_ACCESS_KEY_ID": "k", "AWS_SECRET_ACCESS_KEY": "s",
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }.items():  # fmt: skip
-        monkeypatch.setenv(name, value)
-    client = boto3.client("s3")
-    client.create_bucket(Bucket="photos")
-    yield client
-    server.stop()
+def bucket(s3):
+    s3.create_bucket(Bucket="photos")
+    return s3
 
 
 @pytest.fixture
