@@ -5,10 +5,12 @@ Nothing here is downloaded: the motion clips are random, in the format of the re
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
+import cv2
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -28,6 +30,7 @@ from alignhmr.core.synthetic.observations import Observations, ObservationSample
 from alignhmr.core.synthetic.poses import PoseSampler
 from alignhmr.deployments.labeling.schema import row_schema, table_from_rows
 from alignhmr.training.base import condition_of, true_packed
+from alignhmr.training.sightings import Sighting
 
 torch.set_num_threads(1)
 
@@ -176,3 +179,35 @@ def made() -> SimpleNamespace:
     return SimpleNamespace(
         label_rows=label_rows, write_rows=write_rows, tiny_base=tiny_base, tiny_config=TINY
     )
+
+
+@pytest.fixture(scope="session")
+def sightings() -> Callable[..., list[Sighting]]:
+    """``count`` people who were prepared for training, of random numbers; pictures are flat."""
+
+    def some(
+        count: int, *, seed: int = 0, name: str = "made", body: str = "open-body-v1:0"
+    ) -> list[Sighting]:
+        random = np.random.default_rng(seed)
+
+        def numbers(*shape: int) -> np.ndarray:
+            return random.normal(size=shape).astype(np.float32)
+
+        return [
+            Sighting(
+                id=f"{name}-{index:04d}#0", group=f"clip/{index % 3}", domain=name,
+                crop_jpeg=cv2.imencode(".jpg", np.full((256, 256, 3), index % 256, np.uint8))[1].tobytes(),
+                window_px=numbers(3), picture_px=(320, 240), box_px=numbers(4), focal_px=float(random.random()),
+                center_px=(160.25, 120.75), keypoints_px=numbers(23, 3),
+                keypoints_3d_m=numbers(23, 3) if index % 3 else None, score=float(random.random()),
+                mask=random.integers(0, 256, (64, 64), np.uint8) if index % 4 else None,
+                true_mask=random.integers(0, 256, (64, 64), np.uint8) if index % 5 else None, body=body,
+                pose_aa=numbers(24, 3), betas=numbers(10), transl_cam_m=numbers(3), smpl24_cam_m=numbers(24, 3),
+                coco23_cam_m=numbers(23, 3), smpl24_visible=random.random(24) < 0.5 if index % 2 else None,
+                coco23_visible=random.random(23) < 0.5 if index % 2 else None,
+                facts={"clip": "walk", "dark": bool(index % 2), "occlusion": 0.25},
+            )
+            for index in range(count)
+        ]  # fmt: skip
+
+    return some

@@ -1,0 +1,78 @@
+"""Items come in order and ahead of time; threads end with whoever asked for them, and errors arrive."""
+
+import gc
+import itertools
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from alignhmr.training.prefetch import prefetched
+
+
+def threads() -> int:
+    return sum(thread.name == "prefetch" for thread in threading.enumerate())
+
+
+def wait_for(condition, seconds: float = 5.0) -> bool:
+    end = time.monotonic() + seconds
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.005)
+    return condition()
+
+
+def test_the_same_items_in_the_same_order() -> None:
+    assert list(prefetched(range(50), 3)) == list(range(50))
+    assert list(prefetched([], 1)) == []
+    assert threads() == 0
+
+
+def test_it_runs_ahead_and_no_further() -> None:
+    made: list[int] = []
+
+    def items() -> Iterator[int]:
+        for number in itertools.count():
+            made.append(number)
+            yield number
+
+    ahead = prefetched(items(), 2)
+    assert not made
+    assert next(ahead) == 0
+    assert wait_for(lambda: len(made) == 4), made  # one is used, two wait, one is in hand
+    time.sleep(0.1)
+    assert len(made) == 4
+    ahead.close()  # type: ignore[attr-defined]
+
+
+def test_an_error_comes_in_its_place_and_once() -> None:
+    def items() -> Iterator[int]:
+        yield 1
+        raise OSError("the disk is gone")
+
+    ahead = prefetched(items(), 4)
+    assert next(ahead) == 1
+    with pytest.raises(OSError, match="the disk is gone"):
+        next(ahead)
+    assert threads() == 0
+    with pytest.raises(StopIteration):
+        next(ahead)
+
+
+def test_closing_and_forgetting_end_the_thread_and_close_the_source() -> None:
+    closed: list[str] = []
+
+    def items(name: str) -> Iterator[int]:
+        try:
+            yield from itertools.count()
+        finally:
+            closed.append(name)
+
+    first, second = prefetched(items("closed"), 1), prefetched(items("forgotten"), 1)
+    next(first), next(second)
+    assert threads() == 2
+    first.close()  # type: ignore[attr-defined]
+    assert threads() == 1 and closed == ["closed"]
+    del second
+    gc.collect()
+    assert threads() == 0 and closed == ["closed", "forgotten"]
