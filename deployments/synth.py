@@ -1,12 +1,9 @@
 """``alignhmr synth``: made people as files, drawn on every core through Ray Data."""
 
 import hashlib
-import importlib.metadata
 import json
 import logging
-import os
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,32 +11,16 @@ import pyarrow as pa
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from alignhmr.core.errors import AlignhmrError, InputError, SetupError
-from alignhmr.core.synthetic.motion import Clip
-from alignhmr.core.synthetic.samples import Maker, make_sample
+from alignhmr.core.errors import InputError
+from alignhmr.core.synthetic.samples import make_sample
 from alignhmr.core.synthetic.shards import FORMATS, to_row
 from alignhmr.deployments import runtime
-from alignhmr.deployments.synth_output import Shard, SynthOutput, plan
+from alignhmr.deployments.shard_folder import Shard, plan
+from alignhmr.deployments.synth_output import SHARD_SAMPLES, SynthOutput
+from alignhmr.deployments.wish import Wish
+from alignhmr.deployments.worker_pool import check_slots, cores, meaning
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Wish:
-    """What is to be drawn; everything that a worker needs to make a ``Maker``."""
-
-    domain: str
-    split: str
-    seed: int
-    size_px: int
-    own_clips: tuple[Clip, ...] = ()
-    photos: str | None = None
-
-    def maker(self) -> Maker:
-        return Maker(
-            self.domain, self.split, self.seed, size_px=self.size_px, own_clips=list(self.own_clips),
-            photos=Path(self.photos) if self.photos else None,
-        )  # fmt: skip
 
 
 def run(
@@ -67,34 +48,18 @@ def run(
         raise InputError(f"unknown format {format!r}; choose from {', '.join(FORMATS)}")
     if count < 1:
         raise InputError(f"{count} samples were asked for; ask for at least 1")
-    own_clips: tuple[Clip, ...] = ()
-    if motion is not None:
-        from alignhmr.core.synthetic.own_motion import load_own_clips
-
-        own_clips = tuple(load_own_clips(motion))
-    photos = None if backgrounds is None else str(backgrounds.resolve())
-    wish = Wish(domain, split, seed, size_px, own_clips, photos)
+    wish = Wish.of(domain, split, seed, size_px, motion, backgrounds)
     maker = wish.maker()  # refuses here what can't be drawn
-    identity = {
-        "domain": domain,
-        "split": split,
-        "seed": seed,
-        "size_px": size_px,
-        "format": format,
-        "body": maker.body.name,
-        "package_version": _version(),
-        "motion": _motion_digest(own_clips),
-        "backgrounds": _files_digest(maker.photos),
-    }
+    identity = {**wish.identity(maker), "format": format}
     output = SynthOutput.at(str(out), identity, format)
     output.claim(count, overwrite=overwrite)
-    shards = plan(count)
-    digests = {shard.name(format): output.kept(shard) for shard in shards}
-    missing = [shard for shard in shards if digests[shard.name(format)] is None]
+    shards = plan(count, SHARD_SAMPLES)
+    digests = {output.name(shard): output.kept(shard) for shard in shards}
+    missing = [shard for shard in shards if digests[output.name(shard)] is None]
     kept = sum(shard.stop - shard.start for shard in shards if shard not in missing)
     pace: dict[str, float] = {}
     if missing:
-        made = _draw(missing, wish, output, workers or _cores(), kept, count, console)
+        made = _draw(missing, wish, output, workers or cores(), kept, count, console)
         digests |= {part["name"]: part["digest"] for part in made}
         first, last = min(part["started"] for part in made), max(part["ended"] for part in made)
         pace = {
@@ -143,7 +108,7 @@ class DrawShards:
                 made = make_sample(self.maker, index)
                 rows.append(to_row(made.sample, made.jpeg))
             digest = self.output.write_shard(shard, rows)
-            name = shard.name(self.output.format)
+            name = self.output.name(shard)
             parts.append(
                 {"name": name, "digest": digest, "count": len(rows), "started": started, "ended": time.time()}
             )
@@ -165,7 +130,7 @@ def _draw(
     workers = min(workers, len(shards))
     with console.status("starting Ray"):
         runtime.start_ray()
-    _check_slots(workers)
+    check_slots(workers)
     runtime.quiet_ray_data()
     todo = ray.data.from_arrow(
         [pa.table({"start": [shard.start], "stop": [shard.stop]}) for shard in shards]
@@ -186,53 +151,5 @@ def _draw(
                 made.append(json.loads(row["part"]))
                 progress.advance(task, made[-1]["count"])
     except RayError as error:
-        raise _meaning(error) from error
+        raise meaning(error) from error
     return made
-
-
-def _check_slots(workers: int) -> None:
-    import ray
-
-    have = ray.cluster_resources().get("CPU", 0.0)
-    if workers > have:
-        raise SetupError(
-            f"{workers} workers need as many CPU slots, Ray has {have:g}; lower --workers or use a larger machine"
-        )
-
-
-def _meaning(error: BaseException) -> AlignhmrError:
-    """The error of this program that a failed run stands for."""
-    seen: BaseException | None = error
-    while seen is not None:
-        for candidate in (seen, getattr(seen, "cause", None)):
-            if isinstance(candidate, AlignhmrError):
-                return candidate
-        seen = seen.__cause__
-    text = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
-    return SetupError(f"a worker failed ({text}); run it again, whole shards are kept")
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
-
-
-def _version() -> str:
-    try:
-        return importlib.metadata.version("alignhmr")
-    except importlib.metadata.PackageNotFoundError:
-        return "not installed"
-
-
-def _motion_digest(clips: tuple[Clip, ...]) -> str | None:
-    if not clips:
-        return None
-    digest = hashlib.sha256()
-    for clip in clips:
-        digest.update(clip.name.encode() + clip.rotations.tobytes())
-    return digest.hexdigest()[:16]
-
-
-def _files_digest(paths: list[Path]) -> str | None:
-    if not paths:
-        return None
-    return hashlib.sha256(b"".join(hashlib.sha256(p.read_bytes()).digest() for p in paths)).hexdigest()[:16]

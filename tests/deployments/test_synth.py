@@ -8,26 +8,27 @@ from rich.console import Console
 
 from alignhmr.core.errors import InputError, SetupError
 from alignhmr.core.synthetic.samples import Maker, make_sample, read_samples
-from alignhmr.deployments import synth, synth_output
+from alignhmr.deployments import synth
+from alignhmr.deployments.shard_folder import Shard, plan
 from alignhmr.deployments.storage import open_location
-from alignhmr.deployments.synth_output import Shard, SynthOutput, plan
+from alignhmr.deployments.synth_output import SynthOutput
 
 QUIET = Console(file=io.StringIO())
 
 
 @pytest.fixture(autouse=True)
 def small_shards(monkeypatch):
-    monkeypatch.setattr(synth_output, "SHARD_SAMPLES", 4)
+    monkeypatch.setattr(synth, "SHARD_SAMPLES", 4)
 
 
 def draw(out, count=10, **options):
     return synth.run("studio", count, out, size_px=64, console=QUIET, **options)
 
 
-def test_the_plan_covers_every_index_once() -> None:
-    assert [(s.start, s.stop) for s in plan(10)] == [(0, 4), (4, 8), (8, 10)]
-    assert Shard(8, 10).name("webdataset") == "samples-0000008-0000009.tar"
-    assert plan(4) == [Shard(0, 4)]
+def test_the_plan_covers_every_index_once(tmp_path) -> None:
+    assert [(s.start, s.stop) for s in plan(10, 4)] == [(0, 4), (4, 8), (8, 10)]
+    assert output(tmp_path).name(Shard(8, 10)) == "samples-0000008-0000009.tar"
+    assert plan(4, 4) == [Shard(0, 4)]
 
 
 @pytest.mark.slow
@@ -85,7 +86,7 @@ def test_other_runs_and_other_files_are_not_written_over(tmp_path) -> None:
     with pytest.raises(InputError, match="seed 0 there, 1 here"):
         output(tmp_path, seed=1).claim(10, overwrite=False)
     output(tmp_path).write_record({"status": "finished", "identity": output(tmp_path).identity, "count": 60})
-    with pytest.raises(InputError, match="holds 60 samples of this run, and 10 were asked for"):
+    with pytest.raises(InputError, match="holds 60 pictures of this run, and 10 were asked for"):
         output(tmp_path).claim(10, overwrite=False)
     output(tmp_path).claim(60, overwrite=False)
     shard = tmp_path / "samples-0000000-0000003.tar"
