@@ -206,17 +206,22 @@ def read_samples(location: str | Path, filesystem: arrow_fs.FileSystem | None = 
     can't be read.
     """
     where = filesystem or arrow_fs.LocalFileSystem()
-    path = str(location)
-    found = where.get_file_info(arrow_fs.FileSelector(path, allow_not_found=True, recursive=True))
+    return (from_row(row) for file in sample_files(where, str(location)) for row in rows_of(where, file))
+
+
+def sample_files(filesystem: arrow_fs.FileSystem, path: str) -> list[str]:
+    """The files of a folder that ``alignhmr synth`` wrote, in order of their indices. InputError for none."""
+    found = filesystem.get_file_info(arrow_fs.FileSelector(path, allow_not_found=True, recursive=True))
     files = sorted(info.path for info in found if info.path.endswith(tuple(SUFFIX.values())))
     if not files:
         raise InputError(
             f"{path} holds no samples (*.parquet or *.tar); name a folder written by `alignhmr synth`"
         )
-    return (from_row(row) for file in files for row in _rows(where, file))
+    return files
 
 
-def _rows(filesystem: arrow_fs.FileSystem, path: str) -> Iterator[dict[str, Any]]:
+def rows_of(filesystem: arrow_fs.FileSystem, path: str) -> Iterator[dict[str, Any]]:
+    """The rows of one such file, their pictures still encoded. InputError where it can't be read."""
     try:
         if path.endswith(SUFFIX["webdataset"]):
             with filesystem.open_input_stream(path) as stream:

@@ -45,21 +45,32 @@ def open_benchmark(name: str, *, count: int | None = None, seed: int = 0) -> Ite
         from alignhmr.core.truth.pose2sim4 import pose2sim4
 
         return pose2sim4(count=count, seed=seed)
-    kind, colon, path = name.partition(":")
-    if colon and kind.partition("/")[0] in DATA_SETS:
-        # The first frame is read here, so that a wrong path is said now and not in the middle of a run.
-        name_of_set, _, split = kind.partition("/")
-        frames = _data_set(name_of_set, split, path)
-        first = next(frames, None)
-        if first is None:
-            raise InputError(f"{name} holds no annotated person; check that the split is complete")
-        return (frame.read() for frame in choose(itertools.chain([first], frames), count, seed))
-    if name and not colon and Path(name).is_dir():
+    if is_data_set(name):
+        return (frame.read() for frame in open_frames(name, count=count, seed=seed))
+    if name and ":" not in name and Path(name).is_dir():
         from alignhmr.core.synthetic.shards import read_samples
 
         # Made people don't depend on each other: the first ones are as good a choice as any.
         return itertools.islice(read_samples(Path(name)), count)
     raise InputError(f"unknown benchmark {name!r}; choose {HELP}")
+
+
+def is_data_set(name: str) -> bool:
+    """Whether that names a data set of the user's own, there or not: NAME:PATH or NAME/SPLIT:PATH."""
+    kind, colon, _ = name.partition(":")
+    return bool(colon) and kind.partition("/")[0] in DATA_SETS
+
+
+def open_frames(name: str, *, count: int | None = None, seed: int = 0) -> Iterator[Frame]:
+    """The annotated pictures of a data set of the user's own, no picture read; `open_benchmark` reads them."""
+    kind, _, path = name.partition(":")
+    name_of_set, _, split = kind.partition("/")
+    frames = _data_set(name_of_set, split, path)
+    # The first frame is read here, so that a wrong path is said now and not in the middle of a run.
+    first = next(frames, None)
+    if first is None:
+        raise InputError(f"{name} holds no annotated person; check that the split is complete")
+    return choose(itertools.chain([first], frames), count, seed)
 
 
 def caveat_of(name: str) -> str:
