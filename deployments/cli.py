@@ -32,7 +32,7 @@ from alignhmr.deployments.cli_options import (
     parse_formats,
     show_version,
 )  # fmt: skip
-from alignhmr.deployments.cli_truth import evaluate, synth
+from alignhmr.deployments.cli_truth import evaluate, prepare, synth
 
 app = typer.Typer(
     name="alignhmr",
@@ -212,6 +212,7 @@ def serve(
 
 
 app.command()(synth)
+app.command()(prepare)
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""The commands around truth: made people, and evaluation. ``cli.py`` gives them their names."""
+"""The commands around truth: made people, people prepared for training, evaluation; ``cli.py`` names them."""
 
 from pathlib import Path
 from typing import Annotated
@@ -109,4 +109,38 @@ def synth(
     run(
         domain, count, out, split=split, seed=seed, size_px=size, format=format_, motion=motion,
         backgrounds=backgrounds, workers=workers, overwrite=overwrite,
+    )  # fmt: skip
+
+
+def prepare(
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="studio, wild, crowd or target (made as they are needed), a folder or s3:// prefix written by"
+            " `alignhmr synth`, or a data set with body parameters, as 3dpw/train:PATH."
+        ),
+    ],
+    out: Annotated[str, typer.Option("--out", "-o", help="Folder or s3:// prefix for the people.")],
+    count: Annotated[
+        int | None, typer.Option(min=1, help="Pictures; of a folder or a data set all, if not given.")
+    ] = None,
+    split: Annotated[str | None, typer.Option(help="Of made people: train or test. [train]")] = None,
+    seed: Seed = 0,
+    shard: Annotated[int, typer.Option(min=1, help="Pictures a file.")] = 250,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes that look. [one a core]")] = None,
+    detector: Detector = "blazepose",
+    motion: Annotated[
+        Path | None, typer.Option(help="For made people, your own motion: BVH (CMU names), AMASS .npz.")
+    ] = None,
+    backgrounds: Annotated[
+        Path | None, typer.Option(help="For made people, your own photos, without people, to stand in.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace other people in --out.")] = False,
+) -> None:
+    """Prepare people for training: what the detector says of each, once, beside the truth. Cut short, it goes on."""
+    from alignhmr.deployments.prepare import run
+
+    run(
+        source, out, split=split, count=count, seed=seed, shard_pictures=shard, workers=workers, detector=detector,
+        motion=motion, backgrounds=backgrounds, overwrite=overwrite,
     )  # fmt: skip

@@ -26,6 +26,10 @@ WINDOW_MARGIN = 1.6
 JPEG_QUALITY = 92
 LEAST_BOX_PX = 24.0
 LEAST_VISIBLE_LIMBS = 3
+NO_BODY = "no body parameters"
+NO_JOINTS = "no joints in 3D"
+TOO_SMALL = f"box below {LEAST_BOX_PX:g} px"
+HIDDEN = f"fewer than {LEAST_VISIBLE_LIMBS} limb keypoints visible"
 
 _LIMBS = list(SHARED_KEYPOINTS)
 
@@ -80,17 +84,17 @@ class Sighting:
 
 
 def reason_left_out(truth: Truth) -> str | None:
-    """Why this person is not learned from; None for whoever is."""
+    """Why this person is not learned from, one of the four above; None for whoever is."""
     if not _known(truth.body):
-        return "no body parameters"
+        return NO_BODY
     box, joints, keypoints = truth.box_px, truth.points.get("smpl24"), truth.points.get("coco23")
     if not (_placed(joints, slice(None)) and _placed(keypoints, _LIMBS)):
-        return "no joints in 3D"
+        return NO_JOINTS
     if not np.isfinite(box).all() or max(box[2] - box[0], box[3] - box[1]) < LEAST_BOX_PX:
-        return f"box below {LEAST_BOX_PX:g} px"
+        return TOO_SMALL
     assert keypoints is not None
     if keypoints.visible is not None and keypoints.visible[_LIMBS].sum() < LEAST_VISIBLE_LIMBS:
-        return f"fewer than {LEAST_VISIBLE_LIMBS} limb keypoints visible"
+        return HIDDEN
     return None
 
 

@@ -12,7 +12,7 @@ from alignhmr.deployments import cli
 
 RUNNER = CliRunner()
 COMMANDS = [
-    "label", "synth", "serve", "predict", "demo", "assets", "train base", "train scorer", "train dpo", "body import",
+    "label", "synth", "prepare", "serve", "predict", "demo", "assets", "train base", "train scorer", "train dpo", "body import",
     "body export",
 ]  # fmt: skip
 
