@@ -27,7 +27,8 @@ def meaning(error: BaseException) -> AlignhmrError:
     """The error of this program that a failed run stands for."""
     seen: BaseException | None = error
     while seen is not None:
-        for candidate in (seen, getattr(seen, "cause", None)):
+        # The cause first: Ray's own error may be of its class too, and its text is a traceback.
+        for candidate in (getattr(seen, "cause", None), seen):
             if isinstance(candidate, AlignhmrError):
                 return candidate
         seen = seen.__cause__
@@ -72,7 +73,9 @@ def each(make: Callable[[], Callable[[Any], Any]], tasks: Iterable[Any], workers
 
 class _Worker:
     def __init__(self, make: Callable[[], Callable[[Any], Any]]) -> None:
-        self._work = make()
+        # Built with the first task: what an actor's constructor raises arrives as the text of an actor's death.
+        self._make, self._work = make, None
 
     def do(self, task: Any) -> Any:
+        self._work = self._work or self._make()
         return self._work(task)
