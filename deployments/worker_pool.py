@@ -47,7 +47,7 @@ def each(make: Callable[[], Callable[[Any], Any]], tasks: Iterable[Any], workers
 
     check_slots(workers)
     actor = ray.remote(_Worker).options(num_cpus=1, max_restarts=-1, max_task_retries=2)
-    pool = [actor.remote(make) for _ in range(workers)]
+    pool: list[Any] = [actor.remote(make) for _ in range(workers)]
     left = iter(tasks)
     busy: dict[Any, Any] = {}
 

@@ -24,7 +24,7 @@ from alignhmr.training.sighting_shards import read_info, read_shard, shard_bytes
 QUIET = Console(file=io.StringIO())
 
 
-def look(source, out, count=5, **options):
+def look(source, out, count: int | None = 5, **options):
     return prepare.run(source, out, count=count, shard_pictures=2, console=QUIET, **options)
 
 

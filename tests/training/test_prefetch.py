@@ -69,7 +69,7 @@ def test_closing_and_forgetting_end_the_thread_and_close_the_source() -> None:
             closed.append(name)
 
     first, second = prefetched(items("closed"), 1), prefetched(items("forgotten"), 1)
-    next(first), next(second)
+    assert next(first) == next(second) == 0
     assert threads() == 2
     first.close()  # type: ignore[attr-defined]
     assert threads() == 1 and closed == ["closed"]

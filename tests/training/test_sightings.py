@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from alignhmr.core.geometry.crops import SquareCrop
+from alignhmr.core.perception.images import decode
 from alignhmr.core.records import Intrinsics, Person, Picture
 from alignhmr.core.truth.frames import project_px
 from alignhmr.core.truth.records import Points, Sample, TrueBody, Truth
@@ -62,7 +63,7 @@ def visible(*which: int) -> np.ndarray:
     [
         (someone(), None),
         (someone(body=None), "no body parameters"),
-        (someone(body=replace(someone().body, transl_cam_m=np.full(3, np.nan))), "no body parameters"),
+        (someone(body=TrueBody("a", np.zeros((24, 3)), np.zeros(10), np.full(3, np.nan))), "no body parameters"),
         (someone(points={"coco23": points(23)}), "no joints in 3D"),
         (someone(points={"smpl24": points(24), "coco23": Points(px=np.zeros((23, 2)))}), "no joints in 3D"),
         (someone(box_px=np.array([0, 0, 23.9, 10])), "box below 24 px"),
@@ -109,7 +110,7 @@ def test_crop_and_masks_lie_on_each_other() -> None:
     part = cv2.resize(truth.mask[20:220, 40:180], (210, 250), interpolation=cv2.INTER_AREA)  # type: ignore[index]
     person = seen(truth, mask=part, mask_box_px=np.array([40.0, 20, 180, 220], np.float32))
     found = sighting_of(sample_of(truth, pixels), 0, person)
-    crop = cv2.cvtColor(cv2.imdecode(np.frombuffer(found.crop_jpeg, np.uint8), 1), cv2.COLOR_BGR2RGB)
+    crop = decode(found.crop_jpeg).pixels
     assert crop.shape == (CROP_PX, CROP_PX, 3)
     corners = found.window.to_crop(np.array([[70.0, 60], [150, 180]]), CROP_PX)
     inside = np.zeros((CROP_PX, CROP_PX), bool)
