@@ -19,7 +19,8 @@ from alignhmr.core.diffusion.model import BaseModel, BaseModelConfig
 from alignhmr.core.errors import CompatibilityError, InputError
 from alignhmr.core.scoring.scorer import HMRScorer, ScorerConfig
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""1 was of models that saw keypoints alone, in a square around them instead of around the box."""
 SHIPPED = Path(__file__).parent / "weights"
 _KINDS: dict[str, tuple[type[nn.Module], type]] = {
     "base": (BaseModel, BaseModelConfig),

@@ -54,6 +54,8 @@ class Person:
     """Silhouette, 0..255, over ``mask_box_px``."""
     mask_box_px: Float[np.ndarray, "4"] | None = None
     detector: str = ""
+    view: UInt8[np.ndarray, "view view 3"] | None = None
+    """RGB of the square around the box that the models look at (``perception/views.py``); None without pixels."""
 
 
 @dataclass(frozen=True)

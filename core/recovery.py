@@ -16,13 +16,14 @@ from torch import Tensor
 
 from alignhmr.core.body.model import BodyModel
 from alignhmr.core.checkpoints import file_digest, load_checkpoint, resolve
-from alignhmr.core.diffusion.condition import MIN_CONFIDENCE, encode_condition, keypoint_square
+from alignhmr.core.diffusion.condition import MIN_CONFIDENCE, make_condition, person_square, to_crop
 from alignhmr.core.diffusion.model import BaseModel, hypothesis_noise
 from alignhmr.core.diffusion.parameters import unpack
 from alignhmr.core.errors import AcceleratorError, InputError
 from alignhmr.core.geometry.cameras import fit_translation, intrinsics_for, lift_crop_camera, project
 from alignhmr.core.geometry.rotations import matrix_to_axis_angle, matrix_to_sixd
 from alignhmr.core.perception.detector import Detector, load_detector
+from alignhmr.core.perception.views import shrunk, with_views
 from alignhmr.core.records import Hypotheses, Intrinsics, Person, Picture, Recovery
 from alignhmr.core.scoring.scorer import Claim, Evidence, HMRScorer
 
@@ -75,8 +76,12 @@ class Recoverer:
         return cls(base_model, scorer_model, body_model, found, device=device, digests=digests)
 
     def find(self, picture: Picture) -> list[Person]:
-        """People in the picture, largest first."""
-        return self.detector.find(picture)
+        """People in the picture, most confident first, with views of them."""
+        return with_views(picture, self.detector.find(picture))
+
+    def from_boxes(self, picture: Picture, boxes_px: Float[np.ndarray, "people 4"]) -> list[Person]:
+        """One person for each given box, with views of them."""
+        return with_views(picture, self.detector.from_boxes(picture, boxes_px))
 
     def recover(
         self, picture: Picture, people: list[Person], *, hypotheses: int = 20, seed: int = 0,
@@ -115,19 +120,12 @@ class Recoverer:
         person, camera, hyps = request.person, request.intrinsics, request.hypotheses
         if not 1 <= hyps <= MAX_HYPOTHESES:
             raise InputError(f"hypotheses is {hyps}; give a number from 1 to {MAX_HYPOTHESES}")
-        keypoints = self._tensor(person.keypoints_px)
-        if not torch.isfinite(keypoints).all():
-            raise InputError(
-                "the keypoints hold non-finite numbers; set an unseen keypoint's confidence to 0"
-            )
-        if (keypoints[:, 2] >= MIN_CONFIDENCE).sum() < 3:
-            raise InputError(
-                "fewer than 3 keypoints were seen (confidence 0.05 or more): too little to recover a body"
-            )
+        keypoints, box = self._tensor(person.keypoints_px), self._tensor(person.box_px)
         focal = self._tensor(camera.focal_px).expand(1)
         center = self._tensor(camera.center_px)[None]
-        crop = keypoint_square(keypoints[None])
-        condition = encode_condition(keypoints[None], crop, focal, center)
+        crop = person_square(box[None])
+        _check_evidence(keypoints, box, crop, self.base.sees_pixels and person.view is not None)
+        condition = make_condition(keypoints[None], crop, focal, center, self._crop(person))
         noise = hypothesis_noise(hyps, torch.Generator().manual_seed(request.seed % 2**63)).to(self.device)
         parameters = unpack(self.base.sample(condition, noise[None], self.steps))
         points = self.body.kinematics(parameters.rotations, parameters.betas)
@@ -171,7 +169,7 @@ class Recoverer:
         has_3d = person.keypoints_3d_m is not None
         detector_3d = person.keypoints_3d_m if has_3d else np.zeros((keypoints_m.shape[-2], 3))
         evidence = Evidence(
-            condition,
+            condition.flat(),
             crop,
             self._tensor(detector_3d)[None],
             torch.full((1,), float(has_3d), device=self.device),
@@ -180,8 +178,33 @@ class Recoverer:
         scores, expected = self.scorer(evidence, Claim(sixd, parameters.betas, keypoints_m, pixels))
         return scores[0], expected[0]
 
+    def _crop(self, person: Person) -> Tensor | None:
+        if person.view is None or not self.base.sees_pixels:
+            return None
+        return self._tensor(shrunk(person.view, self.base.config.crop_px)).permute(2, 0, 1)[None]
+
     def _tensor(self, value) -> Tensor:
         return torch.as_tensor(np.asarray(value), dtype=torch.float32, device=self.device)
+
+
+def _check_evidence(keypoints: Tensor, box: Tensor, crop: Tensor, has_view: bool) -> None:
+    """InputError for evidence that can't be used, with the reason."""
+    if not torch.isfinite(keypoints).all():
+        raise InputError("the keypoints hold non-finite numbers; set an unseen keypoint's confidence to 0")
+    if not (torch.isfinite(box).all() and (box[2:] > box[:2]).all()):
+        raise InputError(f"the box is {box.tolist()}; give x0, y0, x1, y1 in pixels with x0 < x1 and y0 < y1")
+    seen = keypoints[:, 2] >= MIN_CONFIDENCE
+    if seen.sum() < 3 and not has_view:
+        raise InputError(
+            "fewer than 3 keypoints were seen (confidence 0.05 or more), and there are no pixels to look at: too"
+            " little to recover a body"
+        )
+    beside = (to_crop(keypoints[None, :, :2], crop)[0].abs() > 1.5).any(-1)
+    if seen.any() and beside[seen].all():
+        raise InputError(
+            f"all {int(seen.sum())} keypoints lie beside the box {[round(x) for x in box.tolist()]}: they are not this"
+            " person's; give the box and the keypoints of one person, in pixels of the same picture"
+        )
 
 
 def resolve_device(name: str) -> str:

@@ -142,7 +142,7 @@ def recover_people(
 ) -> tuple[list[Recovery], list[str]]:
     """Everyone in the picture, and why some could not be recovered. NoPersonError where nobody remains."""
     if options.boxes:
-        people = recoverer.detector.from_boxes(picture, np.array(options.boxes, np.float32))
+        people = recoverer.from_boxes(picture, np.array(options.boxes, np.float32))
     else:
         people = recoverer.find(picture)
     if not people:

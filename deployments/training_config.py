@@ -1,7 +1,7 @@
 """Training presets: complete YAML files, overlaid by a file of the user's, refused where a key is unknown."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
 
@@ -9,7 +9,8 @@ from alignhmr.core.diffusion.model import BaseModelConfig
 from alignhmr.core.scoring.scorer import ScorerConfig
 from alignhmr.core.synthetic.poses import PoseMix
 from alignhmr.deployments.presets import load_settings
-from alignhmr.training.base import BaseLossWeights
+from alignhmr.training.augmentation import AugmentationConfig
+from alignhmr.training.base import BaseLossWeights, DropRates
 from alignhmr.training.loop import LoopConfig
 from alignhmr.training.recipe import BaseRecipe, Evaluation, ScorerRecipe
 
@@ -19,6 +20,8 @@ class _Closed(BaseModel):
 
 
 class _BaseSizes(_Closed):
+    image: Literal["efficientnet-lite0", "none"]
+    crop_px: PositiveInt
     width: PositiveInt
     encoder_blocks: PositiveInt
     denoiser_width: PositiveInt
@@ -41,6 +44,7 @@ class _Loop(_Closed):
     weight_decay: float = Field(ge=0)
     ema_decay: float = Field(ge=0, lt=1)
     report_every: PositiveInt
+    slow_rate: float = Field(ge=0, le=1)
 
 
 class _Losses(_Closed):
@@ -52,6 +56,30 @@ class _Losses(_Closed):
     reprojection: float = Field(ge=0)
     diffusion: float = Field(ge=0)
     diffusion_joints: float = Field(ge=0)
+    image_points: float = Field(ge=0)
+    image_depth: float = Field(ge=0)
+
+
+class _Augmentation(_Closed):
+    strength: float = Field(ge=0)
+    mirror: float = Field(ge=0, le=1)
+    turn: float = Field(ge=0, le=1)
+    turn_rad: float = Field(ge=0)
+    scale: float = Field(ge=0)
+    shift: float = Field(ge=0)
+    detected_box: float = Field(ge=0, le=1)
+    erase: float = Field(ge=0, le=1)
+    grey: float = Field(ge=0, le=1)
+    colour: float = Field(ge=0)
+    blur: float = Field(ge=0, le=1)
+    keypoint_noise: float = Field(ge=0)
+    keypoint_loss: float = Field(ge=0, le=1)
+
+
+class _Drop(_Closed):
+    image: float = Field(ge=0, le=1)
+    keypoints: float = Field(ge=0, le=1)
+    look: float = Field(ge=0, le=1)
 
 
 class _Poses(_Closed):
@@ -86,13 +114,23 @@ class _Shared(_Closed):
 class _Base(_Shared):
     model: _BaseSizes
     losses: _Losses
+    augmentation: _Augmentation
+    drop: _Drop
+    sightings: PositiveInt
 
     def recipe(self) -> BaseRecipe:
         model, losses = (
             BaseModelConfig(**self.model.model_dump()),
             BaseLossWeights(**self.losses.model_dump()),
         )
-        return BaseRecipe(model=model, losses=losses, **self._parts())
+        return BaseRecipe(
+            model=model,
+            losses=losses,
+            augmentation=AugmentationConfig(**self.augmentation.model_dump()),
+            drop=DropRates(**self.drop.model_dump()),
+            sightings=self.sightings,
+            **self._parts(),
+        )
 
 
 class _Scorer(_Shared):

@@ -22,11 +22,14 @@ from torch import Tensor
 
 from alignhmr.core.body.model import BodyModel
 from alignhmr.core.diffusion import schedule
-from alignhmr.core.diffusion.condition import encode_condition
+from alignhmr.core.diffusion.condition import Condition, make_condition
+from alignhmr.core.diffusion.encoder import Encoded
+from alignhmr.core.diffusion.model import BaseModel
 from alignhmr.core.diffusion.parameters import SIZE, BodyParameters, pack
 from alignhmr.core.errors import CompatibilityError, InputError
 from alignhmr.core.geometry.cameras import crop_camera_of
 from alignhmr.core.geometry.rotations import axis_angle_to_matrix
+from alignhmr.core.perception.views import from_jpeg, shrunk
 from alignhmr.training.preference import PreferenceBatch
 
 log = logging.getLogger(__name__)
@@ -38,7 +41,7 @@ SAMPLING_STEPS = 4
 
 _COLUMNS = (
     "image_sha256", "error_code", "abstained", "models", "pairs", "keypoints_px", "keypoints_3d_m", "crop_px",
-    "focal_px", "center_px", "pose_aa", "betas", "transl_cam_m",
+    "view_jpeg", "focal_px", "center_px", "pose_aa", "betas", "transl_cam_m",
 )  # fmt: skip
 
 
@@ -54,6 +57,8 @@ class People:
     crop_px: Float[Tensor, "people 3"]
     focal_px: Float[Tensor, "people"]
     center_px: Float[Tensor, "people 2"]
+    view_jpeg: np.ndarray
+    """What the models see of each, as kept in the row; None where nothing was."""
 
     def __len__(self) -> int:
         return len(self.image_sha256)
@@ -61,8 +66,27 @@ class People:
     def take(self, index: np.ndarray) -> "People":
         return People(**{field.name: getattr(self, field.name)[index] for field in fields(self)})
 
-    def condition(self) -> Float[Tensor, "people condition"]:
-        return encode_condition(self.keypoints_px, self.crop_px, self.focal_px, self.center_px)
+    def condition(self, side_px: int | None = None) -> Condition:
+        """What a model is told that sees crops of this size; none for one that sees no pixels."""
+        seen = np.array([view is not None for view in self.view_jpeg], bool)
+        if side_px is None or not seen.any():
+            return make_condition(self.keypoints_px, self.crop_px, self.focal_px, self.center_px)
+        crops = np.stack([shrunk(from_jpeg(view), side_px) for view in self.view_jpeg[seen]])
+        return make_condition(
+            self.keypoints_px, self.crop_px, self.focal_px, self.center_px,
+            torch.from_numpy(crops).permute(0, 3, 1, 2).float(), torch.from_numpy(seen),
+        )  # fmt: skip
+
+    @torch.no_grad()
+    def encoded(self, model: BaseModel, device: str | torch.device = "cpu") -> Encoded:
+        """What the model's encoder makes of them; a few at a time, since pictures are large."""
+        side_px = model.config.crop_px if model.sees_pixels else None
+        parts = []
+        for start in range(0, len(self), 64):
+            index = np.arange(start, min(start + 64, len(self)))
+            parts.append(model.encode(self.take(index).condition(side_px).to(device)))
+        tokens = None if parts[0].tokens is None else torch.cat([part.tokens for part in parts])
+        return Encoded(torch.cat([part.vector for part in parts]), tokens)
 
 
 @dataclass(frozen=True)
@@ -138,9 +162,10 @@ def split(labels: Labels, held_out_share: float = HELD_OUT_SHARE) -> tuple[Label
 
 
 def pair_batches(
-    labels: Labels, batch_size: int, seed: int, *, start: int = 0, rank: int = 0, world: int = 1
-) -> Iterator[PreferenceBatch]:
-    """An endless stream of this worker's share of each global batch.
+    labels: Labels, evidence: Encoded, batch_size: int, seed: int, *, start: int = 0, rank: int = 0,
+    world: int = 1,
+) -> Iterator[PreferenceBatch]:  # fmt: skip
+    """An endless stream of this worker's share of each global batch; ``evidence`` is of ``labels.people``.
 
     Global batch k (its pairs, their order, timesteps and noises) depends on (seed, k) alone, so neither the
     number of workers nor a resume changes what is learned.
@@ -151,7 +176,6 @@ def pair_batches(
         )
     share = batch_size // world
     mine = slice(rank * share, (rank + 1) * share)
-    condition = labels.people.condition()
     # Only the timesteps that sampling visits: what the denoiser does at others is never seen.
     times = torch.tensor(schedule.sampling_steps(SAMPLING_STEPS))
     count = len(labels.pairs)
@@ -163,7 +187,7 @@ def pair_batches(
         positions = range(k * batch_size + mine.start, k * batch_size + mine.stop)
         index = np.array([_permutation(seed, at // count, count)[at % count] for at in positions])
         yield PreferenceBatch(
-            condition[labels.pairs.person[index]],
+            evidence.take(labels.pairs.person[index]),
             labels.pairs.winner[index],
             labels.pairs.loser[index],
             noise,
@@ -232,6 +256,7 @@ def _collect(
             "crop_px": _numbers(cell["crop_px"], 3),
             "focal_px": np.float32(cell["focal_px"].as_py()),
             "center_px": _numbers(cell["center_px"], 2),
+            "view_jpeg": cell["view_jpeg"].as_py(),
         }
         person["detector_3d_m"] = (
             _numbers(cell["keypoints_3d_m"], -1, 3) if has_3d else np.zeros_like(person["keypoints_px"])
@@ -267,9 +292,11 @@ def _people(rows: list[dict[str, Any]]) -> People:
     stacked = {
         field.name: torch.from_numpy(np.stack([row[field.name] for row in rows]))
         for field in fields(People)
-        if field.name != "image_sha256"
+        if field.name not in ("image_sha256", "view_jpeg")
     }
-    return People(image_sha256=np.array([row["image_sha256"] for row in rows]), **stacked)
+    views = np.empty(len(rows), object)
+    views[:] = [row["view_jpeg"] for row in rows]
+    return People(image_sha256=np.array([row["image_sha256"] for row in rows]), view_jpeg=views, **stacked)
 
 
 @torch.no_grad()

@@ -33,8 +33,10 @@ from alignhmr.core.synthetic.observations import Observations, ObservationSample
 from alignhmr.core.synthetic.poses import PoseMix, PoseSampler
 from alignhmr.training import base as base_training
 from alignhmr.training import scorer as scorer_training
+from alignhmr.training.base_batches import PictureBatches, mixed_batches, observation_batches
 from alignhmr.training.card import write_card
 from alignhmr.training.loop import Reporter, Step, Trainer, train
+from alignhmr.training.mixture import Mixture
 from alignhmr.training.recipe import BaseRecipe, ScorerRecipe, clips_digest
 from alignhmr.training.state import load_state, read_notes, save_state
 
@@ -45,6 +47,8 @@ Started = Callable[[int, int | None], None]
 
 _DECAY_SHARE = 0.3
 """Of a run with a clock: what is left for the learning rate to fall. A third is as good as a whole cosine."""
+_SMALLEST_PX = 32
+"""Of the crops that a model is given which doesn't look at them."""
 _WARMUP_STEPS = 50
 """Of a run with a clock, at most."""
 
@@ -76,28 +80,39 @@ class _Plan:
 
 
 def fit_base(
-    recipe: BaseRecipe, out: Path, *, name: str = "base", seed: int = 0, minutes: float | None = None,
-    resume: bool = False, report: Reporter | None = None, started: Started | None = None,
-    body: BodyModel | None = None,
+    recipe: BaseRecipe, out: Path, *, mixture: Mixture | None = None, name: str = "base", seed: int = 0,
+    minutes: float | None = None, resume: bool = False, report: Reporter | None = None,
+    started: Started | None = None, body: BodyModel | None = None,
 ) -> Fit:  # fmt: skip
-    """Trains a base model; writes ``out/NAME.safetensors`` (float16) and ``out/NAME.md``."""
+    """Trains a base model; writes ``out/NAME.safetensors`` (float16) and ``out/NAME.md``.
+
+    Without a mixture of prepared people it learns from simulated detections alone, and its image encoder nothing.
+    """
     body = body or BodyModel.load()
     data, held_out, about = _data(body, recipe.poses)
+    if mixture is not None:
+        about |= {"mixture": mixture.digest}
+    else:
+        recipe = replace(recipe, model=replace(recipe.model, image="none"))
 
     def build() -> tuple[Trainer, Step]:
         torch.manual_seed(seed)
         model = BaseModel(recipe.model)
         base_training.initialise(model, data, seed)
-        return Trainer(model, model.parameters(), recipe.loop), base_training.BaseStep(
-            model, body, seed, recipe.losses
-        )
+        slow = model.encoder.image.pretrained() if model.encoder.image is not None else ()
+        trainer = Trainer(model, model.parameters(), recipe.loop, slow)
+        return trainer, base_training.BaseStep(model, body, seed, recipe.losses, recipe.drop)
 
     def evaluate(model: nn.Module, people: int, hypotheses: int) -> dict[str, float]:
         assert isinstance(model, BaseModel)
         return base_training.evaluate(model, body, held_out, people=people, hyps=hypotheses)
 
     def batches(start: int) -> Iterator[Any]:
-        return base_training.observation_batches(data, recipe.batch_size, seed, start)
+        if mixture is None:
+            return observation_batches(data, recipe.batch_size, seed, start)
+        crop_px = recipe.model.crop_px if recipe.model.image != "none" else _SMALLEST_PX
+        pictures = PictureBatches(mixture, body, recipe.sightings, crop_px, recipe.augmentation)
+        return mixed_batches(data, recipe.batch_size, pictures, seed, start)
 
     plan = _Plan("base", recipe, build, batches, evaluate, body, {"seed": seed, **about})
     return _fit(plan, out, name, minutes, resume, report, started)
@@ -147,7 +162,10 @@ def _fit(
         )
     else:
         assert plan.recipe.loop.steps is not None, "a preset names its steps"
-        plan = _with_loop(plan, warmup_steps=min(plan.recipe.loop.warmup_steps, plan.recipe.loop.steps // 4))
+        # A short run warms up for a quarter of it, unless a clock made the recipe: that one is repeated as it was.
+        if plan.recipe.loop.decay_share == 1:
+            short = min(plan.recipe.loop.warmup_steps, plan.recipe.loop.steps // 4)
+            plan = _with_loop(plan, warmup_steps=short)
     trainer, step = plan.build()
     trainer.config = plan.recipe.loop
     notes: dict[str, Any] = {"plan": _identity(plan), "seconds": 0.0, "history": [], "minutes": minutes}

@@ -16,12 +16,12 @@ from torch import Tensor
 
 from alignhmr.core.body.model import BodyModel
 from alignhmr.core.diffusion.condition import MIN_CONFIDENCE
+from alignhmr.core.diffusion.encoder import Encoded
 from alignhmr.core.diffusion.model import BaseModel, hypothesis_noise
 from alignhmr.core.diffusion.parameters import unpack
 from alignhmr.core.metrics.positions import mpjpe_mm, pa_mpjpe_mm
 from alignhmr.core.scoring.scorer import Evidence, HMRScorer
 from alignhmr.core.synthetic.observations import Observations
-from alignhmr.training.base import condition_of
 from alignhmr.training.data import People
 from alignhmr.training.scorer import Sighting, claim_of, evidence_of
 
@@ -92,7 +92,7 @@ def _on_made(
     model: BaseModel, scorer: HMRScorer, body: BodyModel, made: Observations, hypotheses: int, seed: int
 ) -> PerPerson:
     scores, _, joints, _ = _answers(
-        model, scorer, body, made, condition_of(made), evidence_of(made), hypotheses, seed
+        model, scorer, body, made, model.encode(made.condition()), evidence_of(made), hypotheses, seed
     )
     figures: PerPerson = {}
     selected = scores.argmax(1)
@@ -110,10 +110,11 @@ def _on_made(
 def _on_photos(
     model: BaseModel, scorer: HMRScorer, body: BodyModel, photos: People, hypotheses: int, seed: int
 ) -> PerPerson:
-    condition = photos.condition()
-    evidence = Evidence(condition, photos.crop_px, photos.detector_3d_m, photos.has_detector_3d)
+    evidence = Evidence(
+        photos.condition().flat(), photos.crop_px, photos.detector_3d_m, photos.has_detector_3d
+    )
     scores, expected_mm, joints, pixels = _answers(
-        model, scorer, body, photos, condition, evidence, hypotheses, seed
+        model, scorer, body, photos, photos.encoded(model), evidence, hypotheses, seed
     )
     confidence = photos.keypoints_px[..., 2] * (photos.keypoints_px[..., 2] >= MIN_CONFIDENCE)
     off_px = (pixels - photos.keypoints_px[:, None, :, :2]).norm(dim=-1)
@@ -135,14 +136,17 @@ def _on_photos(
 
 
 def _answers(
-    model: BaseModel, scorer: HMRScorer, body: BodyModel, seen: Sighting, condition: Tensor,
+    model: BaseModel, scorer: HMRScorer, body: BodyModel, seen: Sighting, encoded: Encoded,
     evidence: Evidence, hypotheses: int, seed: int,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
     """Scores, expected errors, joints and projected keypoints of each hypothesis."""
     noise = torch.stack(
-        [hypothesis_noise(hypotheses, torch.Generator().manual_seed(seed + i)) for i in range(len(condition))]
+        [
+            hypothesis_noise(hypotheses, torch.Generator().manual_seed(seed + i))
+            for i in range(len(encoded.vector))
+        ]
     )
-    claim, joints = claim_of(unpack(model.eval().sample(condition, noise)), seen, body)
+    claim, joints = claim_of(unpack(model.eval().sample(encoded, noise)), seen, body)
     scores, expected_mm = scorer.eval()(evidence, claim)
     return scores, expected_mm, joints, claim.keypoints_px
 

@@ -33,18 +33,29 @@ class LoopConfig:
     weight_decay: float = 0.01
     ema_decay: float = 0.999
     report_every: int = 50
+    slow_rate: float = 0.1
+    """Learning rate of pretrained parts, as a share of the others'."""
 
 
 class Trainer:
     """Optimiser, learning-rate schedule and EMA of a set of parameters; its state resumes exactly."""
 
-    def __init__(self, module: nn.Module, parameters: Iterable[nn.Parameter], config: LoopConfig) -> None:
+    def __init__(
+        self, module: nn.Module, parameters: Iterable[nn.Parameter], config: LoopConfig,
+        slow: Iterable[nn.Parameter] = (),
+    ) -> None:  # fmt: skip
+        """``slow`` are those of the parameters that learn at ``config.slow_rate`` of the rate."""
         self.module = module
+        slowly = {id(parameter) for parameter in slow}
         self.parameters = [p for p in parameters if p.requires_grad]
+        groups = [
+            {"params": [p for p in self.parameters if (id(p) in slowly) == of_slow], "share": share}
+            for of_slow, share in ((False, 1.0), (True, config.slow_rate))
+        ]
         self.config = config
         self.step_number = 0
         self.optimizer = torch.optim.AdamW(
-            self.parameters,
+            [group for group in groups if group["params"]],
             lr=config.learning_rate,
             weight_decay=config.weight_decay,
             betas=(0.9, 0.99),
@@ -68,7 +79,7 @@ class Trainer:
         """One optimiser step; the gradient's norm before clipping. A non-finite loss changes nothing."""
         rate = self.learning_rate(self.step_number)
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["share"]
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.config.clip_norm)

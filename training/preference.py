@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from alignhmr.core.body.model import BodyModel
 from alignhmr.core.diffusion import schedule
+from alignhmr.core.diffusion.encoder import Encoded
 from alignhmr.core.diffusion.model import BaseModel
 from alignhmr.core.diffusion.parameters import CAMERA, POSE, SHAPE, SIZE, unpack
 from alignhmr.core.metrics.positions import mpjpe_mm
@@ -57,7 +58,8 @@ class PreferenceConfig:
 class PreferenceBatch:
     """Pairs of bodies for the same person, and the draw that all four errors share."""
 
-    condition: Float[Tensor, "pairs condition"]
+    evidence: Encoded
+    """What the base's frozen encoder made of each person."""
     winner: Float[Tensor, "pairs params"]
     loser: Float[Tensor, "pairs params"]
     noise: Float[Tensor, "pairs params"]
@@ -84,7 +86,7 @@ class PreferenceObjective(nn.Module):
 
     def forward(self, batch: PreferenceBatch) -> tuple[Float[Tensor, ""], dict[str, float]]:
         with torch.no_grad():
-            encoded = self.reference.encode(batch.condition)
+            encoded = batch.evidence
             initial = self.reference.regress(encoded)
             winner = self.reference.residual(batch.winner, initial)
             loser = self.reference.residual(batch.loser, initial)
@@ -95,9 +97,10 @@ class PreferenceObjective(nn.Module):
         return preference_loss(policy_w, policy_l, reference_w, reference_l, self.config)
 
     def _error(
-        self, model: BaseModel, x0: Tensor, batch: PreferenceBatch, encoded: Tensor
+        self, model: BaseModel, x0: Tensor, batch: PreferenceBatch, encoded: Encoded
     ) -> Float[Tensor, "pairs"]:
-        predicted = model.denoise(schedule.add_noise(x0, batch.noise, batch.t), batch.t, encoded)
+        noised = schedule.add_noise(x0, batch.noise, batch.t)
+        predicted = model.denoise(noised[:, None], batch.t[:, None], encoded)[:, 0]
         # A hypothesis far out would decide the whole batch; 25 is five standard deviations.
         return ((predicted - x0).square().clamp(max=25) * self.weights).sum(-1)
 
@@ -129,14 +132,12 @@ def preference_loss(
 
 
 @torch.no_grad()
-def drift_mm(
-    policy: BaseModel, reference: BaseModel, body: BodyModel, condition: Float[Tensor, "people condition"]
-) -> float:
+def drift_mm(policy: BaseModel, reference: BaseModel, body: BodyModel, evidence: Encoded) -> float:
     """Mean distance in mm of the joints of policy's and reference's zero-noise answers, roots aligned."""
-    noise = torch.zeros(len(condition), 1, SIZE, device=condition.device)
+    noise = torch.zeros(len(evidence.vector), 1, SIZE, device=evidence.vector.device)
     joints = []
     for model in (policy, reference):
-        parameters = unpack(model.sample(condition, noise)[:, 0])
+        parameters = unpack(model.sample(evidence, noise)[:, 0])
         joints.append(body.kinematics(parameters.rotations, parameters.betas).joints)
     return float(mpjpe_mm(joints[0], joints[1]).mean())
 

@@ -7,7 +7,8 @@ from alignhmr.core.diffusion.model import BaseModelConfig
 from alignhmr.core.scoring.scorer import ScorerConfig
 from alignhmr.core.synthetic.motion import Clip
 from alignhmr.core.synthetic.poses import PoseMix
-from alignhmr.training.base import BaseLossWeights
+from alignhmr.training.augmentation import AugmentationConfig
+from alignhmr.training.base import BaseLossWeights, DropRates
 from alignhmr.training.loop import LoopConfig
 
 
@@ -22,14 +23,19 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class BaseRecipe:
-    """A base model from made people."""
+    """A base model from prepared people, whose pictures it sees, and from made ones that nobody drew."""
 
     loop: LoopConfig
     model: BaseModelConfig = field(default_factory=BaseModelConfig)
     losses: BaseLossWeights = field(default_factory=BaseLossWeights)
     poses: PoseMix = field(default_factory=PoseMix)
     evaluation: Evaluation = field(default_factory=Evaluation)
-    batch_size: int = 256
+    augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
+    drop: DropRates = field(default_factory=DropRates)
+    batch_size: int = 48
+    """People with simulated detections and no picture, of a step."""
+    sightings: int = 48
+    """People from prepared data, of a step; none where no data is given."""
     save_every: int = 1000
 
 

@@ -149,7 +149,8 @@ def _work(config: dict[str, Any]) -> None:
         log.info("rank %d goes on from step %d", rank, trainer.step_number)
     wrapped = ray.train.torch.prepare_model(objective, move_to_device=False)
     # The same people each time, so that the drift is a curve.
-    watched = training.people.condition()[:64].to(device)
+    evidence = training.people.encoded(policy, device)
+    watched = evidence.take(torch.arange(min(64, len(training.people))))
 
     def step(batch: Any, number: int) -> tuple[torch.Tensor, dict[str, float]]:
         return wrapped(batch.to(device))
@@ -165,7 +166,7 @@ def _work(config: dict[str, Any]) -> None:
             config["board"].put.remote(row)
 
     batches = pair_batches(
-        training, plan.batch_size, plan.seed, start=trainer.step_number, rank=rank, world=world
+        training, evidence, plan.batch_size, plan.seed, start=trainer.step_number, rank=rank, world=world
     )
     while trainer.step_number < plan.steps:
         stop = min(plan.steps, (trainer.step_number // plan.save_every + 1) * plan.save_every)

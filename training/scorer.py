@@ -22,7 +22,6 @@ from alignhmr.core.metrics.positions import mpjpe_mm, pa_mpjpe_mm
 from alignhmr.core.metrics.ranking import spearman
 from alignhmr.core.scoring.scorer import Claim, Evidence, HMRScorer, ranking_loss
 from alignhmr.core.synthetic.observations import Observations, ObservationSampler
-from alignhmr.training.base import condition_of
 
 
 class Sighting(Protocol):
@@ -53,7 +52,9 @@ def evidence_of(batch: Observations, generator: torch.Generator | None = None) -
     has_3d = torch.ones(len(batch.betas))
     if generator is not None:
         has_3d = (torch.rand(len(batch.betas), generator=generator) > 0.1).float()
-    return Evidence(condition_of(batch), batch.crop_px, batch.detector_3d_m * has_3d[:, None, None], has_3d)
+    return Evidence(
+        batch.condition().flat(), batch.crop_px, batch.detector_3d_m * has_3d[:, None, None], has_3d
+    )
 
 
 @torch.no_grad()
@@ -81,7 +82,7 @@ class GroupSampler:
     @torch.no_grad()
     def __call__(self, batch: Observations, generator: torch.Generator) -> Group:
         noise = torch.stack([hypothesis_noise(self.own, generator) for _ in range(len(batch.betas))])
-        drawn = unpack(self.base.sample(condition_of(batch), noise))
+        drawn = unpack(self.base.sample(batch.condition(), noise))
         if self.perturbed:
             near = self._perturb(batch, generator)
             drawn = BodyParameters(

@@ -1,34 +1,120 @@
-"""What the model is told about a person: keypoints in a square crop, and where that crop looks.
+"""What the model is told about a person: a crop of the picture, keypoints, and where the crop looks.
 
-The condition of one person is a flat vector: 23 keypoints as (x, y, confidence) with x, y in [-1, 1] over
-the crop, then the crop's direction and size seen from the camera, (dx / f, dy / f, half / f), which lets
-the network undo perspective (CLIFF, ECCV 2022).
+Three kinds of evidence, and any of them may be missing for anyone: pixels of a square around the person's box;
+23 keypoints as (x, y, confidence) with x, y in [-1, 1] over that square; and the square's direction and size seen
+from the camera, (dx / f, dy / f, half / f), which lets a network undo perspective (CLIFF, ECCV 2022).
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from alignhmr.core.body.skeleton import KEYPOINTS
 
-CONDITION_SIZE = 3 * len(KEYPOINTS) + 3
 CROP_MARGIN = 1.25
+"""Side of the square over the longer side of the person's box."""
+BOX_PAD = 0.06
+"""What a detector's box adds to its keypoints on each side, as a share of their longer extent."""
 MIN_CONFIDENCE = 0.05
 """Below this a keypoint is 'not seen': its place is noise and is hidden from the network."""
+KINDS: tuple[str, ...] = ("image", "keypoints", "look")
 
 
-def keypoint_square(keypoints_px: Float[Tensor, "*batch keypoints 3"]) -> Float[Tensor, "*batch 3"]:
-    """Centre x, centre y and side in pixels of the square around the keypoints that were seen.
+@dataclass(frozen=True)
+class Condition:
+    """Evidence about a batch of people. What is missing is zero, and its ``has_`` is false."""
 
-    The batched twin of ``crops.crop_around``: each keypoint is drawn towards the confidence-weighted mean
-    by what it lacks of confidence 0.3, so that one that fades in and out moves the square smoothly.
-    """
-    xy, confidence = keypoints_px[..., :2], keypoints_px[..., 2:]
-    mean = (xy * confidence).sum(-2, keepdim=True) / confidence.sum(-2, keepdim=True).clamp_min(1e-6)
-    drawn = mean + (xy - mean) * (confidence / 0.3).clamp(0, 1)
-    low, high = drawn.amin(-2), drawn.amax(-2)
+    keypoints: Float[Tensor, "people keypoints 3"]
+    """x, y over the crop and confidence; zeros where a keypoint was not seen."""
+    look: Float[Tensor, "people 3"]
+    crops: Float[Tensor, "images 3 side side"]
+    """RGB, 0..255, of those who have one, in their order."""
+    has_keypoints: Bool[Tensor, "people"]
+    has_look: Bool[Tensor, "people"]
+    has_image: Bool[Tensor, "people"]
+
+    def __len__(self) -> int:
+        return len(self.look)
+
+    def to(self, device: str | torch.device) -> "Condition":
+        return Condition(**{field.name: getattr(self, field.name).to(device) for field in fields(self)})
+
+    def take(self, index: slice) -> "Condition":
+        """Some consecutive people."""
+        first = int(self.has_image[: index.start or 0].sum())
+        count = int(self.has_image[index].sum())
+        rest = {
+            field.name: getattr(self, field.name)[index] for field in fields(self) if field.name != "crops"
+        }
+        return Condition(crops=self.crops[first : first + count], **rest)
+
+    def without(self, *kinds: str) -> "Condition":
+        """The same people with some kinds of evidence taken away from all of them."""
+        missing = {kind: torch.zeros(len(self), dtype=torch.bool, device=self.look.device) for kind in kinds}
+        return self.keep(**missing)
+
+    def keep(
+        self, image: Tensor | None = None, keypoints: Tensor | None = None, look: Tensor | None = None
+    ) -> "Condition":
+        """Evidence only for those where the mask says so; no mask keeps the kind as it is."""
+        changed = self
+        if image is not None:
+            kept = self.has_image & image
+            changed = replace(changed, crops=self.crops[image[self.has_image]], has_image=kept)
+        if keypoints is not None:
+            changed = replace(
+                changed,
+                keypoints=self.keypoints * keypoints[:, None, None],
+                has_keypoints=self.has_keypoints & keypoints,
+            )
+        if look is not None:
+            changed = replace(changed, look=self.look * look[:, None], has_look=self.has_look & look)
+        return changed
+
+    def flat(self) -> Float[Tensor, "people condition"]:
+        """Keypoints and look as one vector a person."""
+        return torch.cat([self.keypoints.flatten(-2), self.look], -1)
+
+
+FLAT_SIZE = 3 * len(KEYPOINTS) + 3
+"""Of ``Condition.flat``."""
+
+
+def concatenate(parts: Sequence[Condition]) -> Condition:
+    """People of several batches, one after another. All pictures must be of one size."""
+    with_pictures = [part for part in parts if len(part.crops)] or parts[:1]
+    rest = {
+        field.name: torch.cat([getattr(part, field.name) for part in parts])
+        for field in fields(Condition)
+        if field.name != "crops"
+    }
+    return Condition(crops=torch.cat([part.crops for part in with_pictures]), **rest)
+
+
+def person_square(box_px: Float[Tensor, "*batch 4"]) -> Float[Tensor, "*batch 3"]:
+    """Centre x, centre y and side in pixels of the square that the model looks at."""
+    low, high = box_px[..., :2], box_px[..., 2:]
     side = ((high - low).amax(-1, keepdim=True) * CROP_MARGIN).clamp_min(1.0)
     return torch.cat([(low + high) / 2, side], -1)
+
+
+def keypoint_box(
+    keypoints_px: Float[Tensor, "*batch keypoints 3"],
+    picture_px: Float[Tensor, "*batch 2"],
+    min_confidence: float = 0.3,
+) -> Float[Tensor, "*batch 4"]:
+    """Box around the keypoints that were seen, padded, inside the picture: what a keypoint detector's box is."""
+    seen = keypoints_px[..., 2:] >= min_confidence
+    seen = torch.where(seen.sum(-2, keepdim=True) < 2, torch.ones_like(seen), seen)
+    xy = keypoints_px[..., :2]
+    low = torch.where(seen, xy, torch.inf).amin(-2)
+    high = torch.where(seen, xy, -torch.inf).amax(-2)
+    pad = BOX_PAD * (high - low).amax(-1, keepdim=True)
+    zero = torch.zeros_like(picture_px)
+    return torch.cat([(low - pad).clamp(zero, picture_px), (high + pad).clamp(zero, picture_px)], -1)
 
 
 def to_crop(
@@ -38,17 +124,31 @@ def to_crop(
     return (pixels - crop_px[..., None, :2]) / (crop_px[..., None, 2:] / 2)
 
 
-def encode_condition(
-    keypoints_px: Float[Tensor, "*batch keypoints 3"],
-    crop_px: Float[Tensor, "*batch 3"],
-    focal_px: Float[Tensor, "*batch"],
-    center_px: Float[Tensor, "*batch 2"],
-) -> Float[Tensor, "*batch condition"]:
-    """The condition vector; finite whatever the keypoints are, as long as the crop is."""
+def make_condition(
+    keypoints_px: Float[Tensor, "people keypoints 3"],
+    crop_px: Float[Tensor, "people 3"],
+    focal_px: Float[Tensor, "people"],
+    center_px: Float[Tensor, "people 2"],
+    crops: Float[Tensor, "images 3 side side"] | None = None,
+    has_image: Bool[Tensor, "people"] | None = None,
+) -> Condition:
+    """From what was seen; finite whatever the keypoints are, as long as the crop is.
+
+    ``crops`` are those of everyone unless ``has_image`` says whose they are. Who shows no keypoint has none.
+    """
     confidence = keypoints_px[..., 2:]
     seen = confidence >= MIN_CONFIDENCE
     xy = to_crop(keypoints_px[..., :2], crop_px).clamp(-3, 3)
-    tokens = torch.cat([xy, confidence], -1) * seen
     half = crop_px[..., 2:] / 2
     look = torch.cat([crop_px[..., :2] - center_px, half], -1) / focal_px[..., None]
-    return torch.cat([tokens.flatten(-2), look], -1)
+    everyone = torch.ones(len(look), dtype=torch.bool, device=look.device)
+    if crops is None:
+        crops, has_image = look.new_zeros(0, 3, 1, 1), ~everyone
+    return Condition(
+        keypoints=torch.cat([xy, confidence], -1).nan_to_num() * seen,
+        look=look,
+        crops=crops,
+        has_keypoints=seen.squeeze(-1).any(-1),
+        has_look=everyone,
+        has_image=everyone if has_image is None else has_image,
+    )

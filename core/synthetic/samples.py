@@ -183,7 +183,8 @@ def _truth(
     width, height = maker.size
     inside = ((outline >= 0) & (outline < (width, height))).all(1)
     limit = np.array([width, height])
-    box = np.concatenate([np.clip(outline.min(0), 0, limit), np.clip(outline.max(0), 0, limit)])
+    ends = [outline.min(0), outline.max(0)] if len(outline) else [0 * limit] * 2  # stands behind the camera
+    box = np.concatenate([np.clip(end, 0, limit) for end in ends])
     seen_naked = camera.see(naked_m)
     alone = rasterize(seen_naked, maker.body.faces, camera.focal_px, camera.center_px, maker.size).mask
     mask = layer.masks[number]
@@ -209,7 +210,7 @@ def _truth(
         mask=mask,
         facts={
             "occlusion": round(hidden, 4),
-            "truncation": round(1 - float(inside.mean()) * len(outline) / len(surface), 4),
+            "truncation": round(1 - float(inside.sum()) / len(surface), 4),
             "pose": performance.kind,
             "clip": performance.clip,
             "clothing": person.outfit.wardrobe,

@@ -52,7 +52,7 @@ class Alignhmr:
             sample.intrinsics if self.info.intrinsics == "given" else intrinsics_for(*sample.picture.size)
         )
         answers = []
-        for index, person in _people(self.recoverer.detector, sample, self.info.boxes):
+        for index, person in _people(self.recoverer, sample, self.info.boxes):
             seed = _seed(self.seed, sample.id, index)
             try:
                 # Each alone: one person with too few keypoints must not cost the others.
@@ -135,14 +135,14 @@ def prediction_of(recovery: Recovery, sample_id: str, person: int) -> Prediction
     )
 
 
-def _people(detector: Detector, sample: Sample, boxes: Boxes) -> list[tuple[int, Person]]:
+def _people(finder: Detector | Recoverer, sample: Sample, boxes: Boxes) -> list[tuple[int, Person]]:
     """Index of the truth and the person seen there."""
     if not sample.people:
         return []
     if boxes == "given":
         wanted = np.stack([truth.box_px for truth in sample.people]).astype(np.float32)
-        return list(enumerate(detector.from_boxes(sample.picture, wanted)))
-    found = detector.find(sample.picture)
+        return list(enumerate(finder.from_boxes(sample.picture, wanted)))
+    found = finder.find(sample.picture)
     return [(truth, found[index]) for truth, index in match_people(sample, found)]
 
 

@@ -16,24 +16,30 @@ _J, _K = len(JOINTS), len(KEYPOINTS)
 
 
 def person_columns(person: Person) -> dict[str, Any]:
-    """What the detector said, less the silhouette: rows don't keep it."""
+    """What the detector said and what is to be seen, less the silhouette: rows don't keep it."""
+    from alignhmr.core.perception.views import to_jpeg
+
     return {
         "box_px": person.box_px,
         "detection_score": float(person.score),
         "keypoints_px": person.keypoints_px,
         "keypoints_3d_m": person.keypoints_3d_m,
+        "view_jpeg": None if person.view is None else to_jpeg(person.view),
     }
 
 
 def person_of(row: Mapping[str, Any], detector: str = "") -> Person:
     """Inverse of ``person_columns``."""
-    points_3d = row["keypoints_3d_m"]
+    from alignhmr.core.perception.views import from_jpeg
+
+    points_3d, view = row["keypoints_3d_m"], row["view_jpeg"]
     return Person(
         box_px=_array(row["box_px"], 4),
         score=float(row["detection_score"]),
         keypoints_px=_array(row["keypoints_px"], _K, 3),
         keypoints_3d_m=None if points_3d is None else _array(points_3d, _K, 3),
         detector=detector,
+        view=None if view is None else from_jpeg(view),
     )
 
 

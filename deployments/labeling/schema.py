@@ -65,6 +65,7 @@ def picture_fields() -> list[pa.Field]:
         _field("detection_score", pa.float32(), "0..1"),
         _field("keypoints_px", _numbers(_K * 3), "x, y, confidence in the order of skeleton.KEYPOINTS"),
         _field("keypoints_3d_m", _numbers(_K * 3), "the detector's own, hip-centred; null if it has none"),
+        _field("view_jpeg", pa.binary(), "the square around the box that the models look at, 256 px; to train on"),
     ]  # fmt: skip
 
 

@@ -107,8 +107,9 @@ class FindPeople:
         self, models: Models, ledger: ActorHandle, *, max_pixels: int, crop_side_px: int | None = None
     ) -> None:
         from alignhmr.core.perception.images import decode
+        from alignhmr.core.perception.views import with_views
 
-        self.detector, self.decode = models.load_detector(), decode
+        self.detector, self.decode, self.with_views = models.load_detector(), decode, with_views
         self.ledger, self.max_pixels, self.crop_side_px = ledger, max_pixels, crop_side_px
 
     def __call__(self, table: pa.Table) -> pa.Table:
@@ -133,7 +134,7 @@ class FindPeople:
             return [known | _error("decode", "unreadable", f"{type(error).__name__}: {error}")]
         known["width"], known["height"] = picture.size
         try:
-            people = self.detector.find(picture)
+            people = self.with_views(picture, self.detector.find(picture))
             found = [known | self._person(picture, person, index) for index, person in enumerate(people)]
         except Exception as error:
             log.warning("searching %s for people raised", row["uri"], exc_info=True)

@@ -97,7 +97,7 @@ class Replica:
         if look.boxes is None:
             people = self.recoverer.find(picture)
         else:
-            people = self.recoverer.detector.from_boxes(picture, _boxes_inside(look.boxes, picture.size))
+            people = self.recoverer.from_boxes(picture, _boxes_inside(look.boxes, picture.size))
         return picture, people, {"decode": (decoded - started) * 1e3, "find": _ms_since(decoded)}
 
     @serve.batch(
@@ -127,7 +127,7 @@ class Replica:
         """No caller pays for lazy initialisation, and a model that can't answer never gets ready."""
         picture = Picture(np.full((256, 256, 3), 127, np.uint8), sha256="")
         self.recoverer.find(picture)
-        person = self.recoverer.detector.from_boxes(picture, np.array([[64.0, 16.0, 192.0, 240.0]]))[0]
+        person = self.recoverer.from_boxes(picture, np.array([[64.0, 16.0, 192.0, 240.0]]))[0]
         # Nobody is in a grey picture; these keypoints are somebody to the models.
         corners = np.array([[96, 32, 1], [160, 32, 1], [96, 128, 1], [160, 128, 1]], np.float32)
         keypoints = np.concatenate([np.zeros((5, 3), np.float32), corners.repeat(5, 0)])[: len(KEYPOINTS)]

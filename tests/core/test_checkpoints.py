@@ -18,7 +18,7 @@ from alignhmr.core.checkpoints import (
 from alignhmr.core.diffusion.model import BaseModel, BaseModelConfig
 from alignhmr.core.errors import CompatibilityError, InputError
 
-CONFIG = BaseModelConfig(width=16, encoder_blocks=1, denoiser_width=16, denoiser_blocks=1)
+CONFIG = BaseModelConfig("none", width=16, encoder_blocks=1, denoiser_width=16, denoiser_blocks=1)
 INFO = CheckpointInfo("base", asdict(CONFIG), "open-body-v1", "a" * 64, recipe={"seed": 3})
 
 

@@ -8,6 +8,7 @@ import torch
 
 from alignhmr.core.body.model import BodyModel
 from alignhmr.core.checkpoints import load_checkpoint, resolve
+from alignhmr.core.diffusion.condition import CROP_MARGIN
 from alignhmr.core.errors import AcceleratorError, InputError
 from alignhmr.core.geometry.rotations import axis_angle_to_matrix
 from alignhmr.core.perception.assets import fetch
@@ -38,6 +39,13 @@ def recoverer() -> Recoverer:
     return Recoverer(models[0], models[1], body, NobodyDetector())  # type: ignore[arg-type]
 
 
+def _box(crop_px: torch.Tensor) -> np.ndarray:
+    """A box around which that crop stands."""
+    x, y, side = crop_px.tolist()
+    half = side / CROP_MARGIN / 2
+    return np.array([x - half, y - half, x + half, y + half], np.float32)
+
+
 @pytest.fixture(scope="module")
 def made(recoverer: Recoverer):
     """Made people in held-out poses, and requests that describe them."""
@@ -48,7 +56,9 @@ def made(recoverer: Recoverer):
     batch = sampler.sample(64, torch.Generator().manual_seed(0))
     requests = [
         RecoveryRequest(
-            Person(np.zeros(4), 1.0, batch.keypoints_px[i].numpy(), batch.detector_3d_m[i].numpy()),
+            Person(
+                _box(batch.crop_px[i]), 1.0, batch.keypoints_px[i].numpy(), batch.detector_3d_m[i].numpy()
+            ),
             Intrinsics(float(batch.focal_px[i]), tuple(batch.center_px[i].tolist()), "given"),
             seed=i,
         )

@@ -29,12 +29,12 @@ from alignhmr.core.synthetic.motion import load_clips
 from alignhmr.core.synthetic.observations import Observations, ObservationSampler
 from alignhmr.core.synthetic.poses import PoseSampler
 from alignhmr.deployments.labeling.schema import row_schema, table_from_rows
-from alignhmr.training.base import condition_of, true_packed
+from alignhmr.training.base import true_packed
 from alignhmr.training.sightings import Sighting
 
 torch.set_num_threads(1)
 
-TINY = BaseModelConfig(width=48, encoder_blocks=1, denoiser_width=48, denoiser_blocks=1)
+TINY = BaseModelConfig("none", width=48, encoder_blocks=1, denoiser_width=48, denoiser_blocks=1)
 
 
 def tiny_base(path: Path, body: BodyModel, batch: Observations) -> Path:
@@ -76,7 +76,9 @@ def label_rows(
             for name in ("crop_px", "focal_px", "center_px", "keypoints_px")
         }
         drawn = unpack(
-            model.sample(condition_of(batch)[i : i + 1], hypothesis_noise(hypotheses, generator)[None])
+            model.sample(
+                batch.condition().take(slice(i, i + 1)), hypothesis_noise(hypotheses, generator)[None]
+            )
         )
         points = body.kinematics(drawn.rotations[0], drawn.betas[0])
         wide = {name: value.expand(hypotheses, *value.shape[1:]) for name, value in one.items()}

@@ -11,12 +11,20 @@ from alignhmr.core.diffusion.schedule import sampling_steps
 from alignhmr.core.errors import CompatibilityError, InputError
 from alignhmr.core.geometry.cameras import lift_crop_camera
 from alignhmr.core.geometry.rotations import axis_angle_to_matrix, geodesic_angle
+from alignhmr.core.perception.views import to_jpeg
 from alignhmr.training.data import pair_batches, read_labels, split
 
 
 @pytest.fixture
 def labels(bench):
     return read_labels(bench.folder, bench.body, bench.digest)
+
+
+@pytest.fixture
+def batches(bench, labels):
+    """``pair_batches`` of the labels, with what the bench's model makes of the people."""
+    evidence = labels.people.encoded(bench.model())
+    return lambda *arguments, **options: pair_batches(labels, evidence, *arguments, **options)
 
 
 def test_pairs_hold_the_bodies_of_the_rows(bench, labels):
@@ -48,7 +56,29 @@ def test_condition_and_evidence(bench, labels):
     for i, row in zip(order, rows, strict=True):
         assert bool(labels.people.has_detector_3d[i]) == (row["keypoints_3d_m"] is not None)
         assert torch.equal(labels.people.keypoints_px[i], torch.tensor(row["keypoints_px"]))
-    assert torch.isfinite(labels.people.condition()).all()
+    assert torch.isfinite(labels.people.condition().flat()).all()
+
+
+def test_views_in_the_rows_become_the_pictures_that_a_model_sees(bench, made, tmp_path):
+    rows = [dict(row) for row in bench.rows]
+    view = np.zeros((256, 256, 3), np.uint8)
+    view[:, :128], view[:, 128:] = (200, 40, 90), (10, 220, 60)
+    for row in rows[::2]:
+        row["view_jpeg"] = to_jpeg(view)
+    people = read_labels(made.write_rows(tmp_path, rows), bench.body, bench.digest).people
+    seen = {row["image_sha256"] for row in rows[::2]}
+    condition = people.condition(64)
+    assert condition.has_image.tolist() == [digest in seen for digest in people.image_sha256]
+    assert condition.crops.shape == (len(seen), 3, 64, 64)
+    expected = torch.tensor([[200.0, 40.0, 90.0], [10.0, 220.0, 60.0]])
+    assert (condition.crops[0, :, 32, [10, 53]].T - expected).abs().max() < 8
+    assert not people.condition().has_image.any()
+
+
+def test_people_are_encoded_as_one_batch_would_be(bench, labels):
+    model = bench.model()
+    whole = model.encode(labels.people.condition()).vector
+    torch.testing.assert_close(labels.people.encoded(model).vector, whole)
 
 
 def test_split_never_parts_a_picture_and_is_stable(bench, made, tmp_path):
@@ -138,30 +168,32 @@ def test_folders_that_hold_no_rows(bench, tmp_path, what):
         read_labels(folder, bench.body, bench.digest)
 
 
-def test_workers_share_one_global_batch(labels):
-    one = list(itertools.islice(pair_batches(labels, 8, seed=4), 3))
-    two = [list(itertools.islice(pair_batches(labels, 8, seed=4, rank=r, world=2), 3)) for r in (0, 1)]
+def test_workers_share_one_global_batch(batches):
+    one = list(itertools.islice(batches(8, seed=4), 3))
+    two = [list(itertools.islice(batches(8, seed=4, rank=r, world=2), 3)) for r in (0, 1)]
     for whole, *parts in zip(one, *two, strict=True):
-        for name in ("condition", "winner", "loser", "noise", "t"):
+        evidence = torch.cat([part.evidence.vector for part in parts])
+        assert torch.equal(whole.evidence.vector, evidence)
+        for name in ("winner", "loser", "noise", "t"):
             joined = torch.cat([getattr(part, name) for part in parts])
             assert torch.equal(getattr(whole, name), joined)
 
 
-def test_a_resumed_stream_goes_on_and_an_epoch_holds_each_pair_once(labels):
+def test_a_resumed_stream_goes_on_and_an_epoch_holds_each_pair_once(labels, batches):
     count = len(labels.pairs)
-    stream = list(itertools.islice(pair_batches(labels, 5, seed=4), 12))
-    resumed = next(pair_batches(labels, 5, seed=4, start=7))
+    stream = list(itertools.islice(batches(5, seed=4), 12))
+    resumed = next(batches(5, seed=4, start=7))
     assert torch.equal(stream[7].winner, resumed.winner) and torch.equal(stream[7].noise, resumed.noise)
-    epoch = next(pair_batches(labels, count, seed=4))
+    epoch = next(batches(count, seed=4))
     assert sorted(epoch.winner[:, 0].tolist()) == sorted(labels.pairs.winner[:, 0].tolist())
-    following = next(pair_batches(labels, count, seed=4, start=1))
+    following = next(batches(count, seed=4, start=1))
     assert not torch.equal(epoch.winner, following.winner)
 
 
-def test_uneven_shares_are_refused(labels):
+def test_uneven_shares_are_refused(batches):
     with pytest.raises(InputError, match="9 pairs"):
-        next(pair_batches(labels, 9, seed=0, world=2))
+        next(batches(9, seed=0, world=2))
 
 
-def test_only_timesteps_that_sampling_visits_are_drawn(labels):
-    assert set(next(pair_batches(labels, 64, seed=2)).t.tolist()) == set(sampling_steps(4))
+def test_only_timesteps_that_sampling_visits_are_drawn(batches):
+    assert set(next(batches(64, seed=2)).t.tolist()) == set(sampling_steps(4))

@@ -16,7 +16,9 @@ from alignhmr.training.recipe import BaseRecipe, Evaluation, ScorerRecipe
 
 LOOP = LoopConfig(steps=20, warmup_steps=4, report_every=5)
 JUDGE = Evaluation(every=10, people=8, hypotheses=3)
-BASE = BaseRecipe(LOOP, BaseModelConfig(24, 1, 24, 1), evaluation=JUDGE, batch_size=8, save_every=10)
+BASE = BaseRecipe(
+    LOOP, BaseModelConfig("none", 32, 24, 1, 24, 1), evaluation=JUDGE, batch_size=8, save_every=10
+)
 SCORER = ScorerRecipe(
     LOOP, ScorerConfig(4, 16, 1), evaluation=JUDGE, batch_size=4, save_every=10, own=3, perturbed=2
 )
@@ -87,7 +89,7 @@ def test_checkpoint_and_card_say_what_they_are(kind, bench, tmp_path):
 def test_other_seed_other_weights(bench, tmp_path):
     run = runner("base", bench)
     one, other = (load_checkpoint(run(tmp_path, name=f"s{s}", seed=s).checkpoint, "base")[0] for s in (1, 2))
-    name = "encoder.0.weight"
+    name = "encoder.from_look.weight"
     assert not torch.equal(one.state_dict()[name], other.state_dict()[name])
 
 

@@ -21,11 +21,11 @@ from alignhmr.training.preference import (
 @pytest.fixture
 def batch(bench) -> PreferenceBatch:
     labels = read_labels(bench.folder, bench.body, bench.digest)
-    return next(pair_batches(labels, 16, seed=1))
+    return next(pair_batches(labels, labels.people.encoded(bench.model()), 16, seed=1))
 
 
 def swapped(batch: PreferenceBatch) -> PreferenceBatch:
-    return PreferenceBatch(batch.condition, batch.loser, batch.winner, batch.noise, batch.t)
+    return PreferenceBatch(batch.evidence, batch.loser, batch.winner, batch.noise, batch.t)
 
 
 def moved(bench, scale: float = 0.05) -> PreferenceObjective:
@@ -93,7 +93,7 @@ def test_a_masked_part_gets_no_gradient(bench, batch):
     objective = PreferenceObjective(bench.model(), PreferenceConfig(camera=0.0))
     loss, _ = objective(batch)
     loss.backward()
-    gradient = dict(objective.policy.named_parameters())["denoiser_out.1.bias"].grad
+    gradient = dict(objective.policy.named_parameters())["denoiser.out.1.bias"].grad
     assert gradient is not None
     assert gradient[CAMERA].abs().max() == 0
     assert gradient[POSE].abs().max() > 0
@@ -125,7 +125,7 @@ def test_agrees_with_the_formula_in_float64():
 
 
 def test_a_hypothesis_far_out_stays_finite(bench, batch):
-    far = PreferenceBatch(batch.condition, batch.winner, batch.loser + 1e6, batch.noise, batch.t)
+    far = PreferenceBatch(batch.evidence, batch.winner, batch.loser + 1e6, batch.noise, batch.t)
     objective = moved(bench)
     loss, _ = objective(far)
     loss.backward()
@@ -136,7 +136,7 @@ def test_a_hypothesis_far_out_stays_finite(bench, batch):
 def test_drift_is_zero_at_the_reference_and_grows(bench, batch):
     body = bench.body
     still, near, far = (moved(bench, scale) for scale in (0.0, 0.01, 0.1))
-    drifts = [drift_mm(o.policy, o.reference, body, batch.condition) for o in (still, near, far)]
+    drifts = [drift_mm(o.policy, o.reference, body, batch.evidence) for o in (still, near, far)]
     assert drifts[0] == 0 and 0 < drifts[1] < drifts[2]
 
 

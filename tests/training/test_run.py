@@ -61,7 +61,7 @@ def plain_history(bench, plan: PreferencePlan) -> tuple[list[dict[str, float]], 
     objective = PreferenceObjective(bench.model(), plan.objective)
     trainer = Trainer(objective.policy, objective.policy.trainable_in_alignment(), plan.loop())
     history: list[dict[str, float]] = []
-    batches = pair_batches(labels, plan.batch_size, plan.seed)
+    batches = pair_batches(labels, labels.people.encoded(bench.model()), plan.batch_size, plan.seed)
     train(
         trainer,
         lambda batch, _: objective(batch),

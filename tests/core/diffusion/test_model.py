@@ -1,12 +1,17 @@
 """The base model: packing, determinism, hypotheses that differ, the limits of its sampler."""
 
+from dataclasses import replace
+
+import pytest
 import torch
 
+from alignhmr.core.diffusion.condition import Condition, make_condition
 from alignhmr.core.diffusion.model import BaseModel, BaseModelConfig, hypothesis_noise
 from alignhmr.core.diffusion.parameters import SIZE, BodyParameters, pack, unpack
+from alignhmr.core.errors import InputError
 from alignhmr.core.geometry.rotations import axis_angle_to_matrix
 
-SMALL = BaseModelConfig(width=32, encoder_blocks=1, denoiser_width=32, denoiser_blocks=1)
+SMALL = BaseModelConfig("none", width=32, encoder_blocks=1, denoiser_width=32, denoiser_blocks=1)
 
 
 def model() -> BaseModel:
@@ -41,19 +46,80 @@ def test_more_hypotheses_extend_fewer() -> None:
     assert torch.equal(few, many[:5])
 
 
+def evidence(count: int, seed: int = 0, *, pictures: bool = False) -> Condition:
+    generator = torch.Generator().manual_seed(seed)
+    crops = torch.rand(count, 3, 32, 32, generator=generator) * 255 if pictures else None
+    keypoints = torch.rand(count, 23, 3, generator=generator) * torch.tensor([100.0, 100.0, 1.0])
+    crop = torch.tensor([[50.0, 50.0, 120.0]]).expand(count, -1)
+    return make_condition(keypoints, crop, torch.full((count,), 500.0), torch.full((count, 2), 60.0), crops)
+
+
 def test_the_residual_of_a_sample_is_what_the_denoiser_answered() -> None:
-    base, condition = model(), torch.randn(2, 72, generator=torch.Generator().manual_seed(0))
+    base, condition = model(), evidence(2)
     base.residual_std.fill_(0.3)
     noise = hypothesis_noise(4, torch.Generator().manual_seed(0)).expand(2, -1, -1)
     packed = base.sample(condition, noise, steps=1)
-    encoded = base.encode(condition)[:, None].expand(-1, 4, -1)
+    encoded = base.encode(condition)
     answered = base.denoise(noise, torch.full((2, 4), 99), encoded)
-    torch.testing.assert_close(base.residual(packed, base.regress(encoded)), answered, atol=1e-5, rtol=1e-5)
+    initial = base.regress(encoded)[:, None].expand_as(packed)
+    torch.testing.assert_close(base.residual(packed, initial), answered, atol=1e-5, rtol=1e-5)
 
 
 def test_alignment_leaves_the_initial_estimate_alone() -> None:
-    base, condition = model(), torch.randn(3, 72, generator=torch.Generator().manual_seed(0))
+    base, condition = model(), evidence(3)
     before = base.regress(base.encode(condition))
     for parameter in base.trainable_in_alignment():
         parameter.data.add_(1.0)
     assert torch.equal(base.regress(base.encode(condition)), before)
+
+
+def test_temperature_widens_the_hypotheses_and_leaves_the_zero_noise_answer() -> None:
+    noise = hypothesis_noise(8, torch.Generator().manual_seed(0))[None]
+    answers = []
+    for temperature in (1.0, 2.0):
+        torch.manual_seed(0)
+        base = BaseModel(replace(SMALL, temperature=temperature)).eval()
+        answers.append(base.sample(evidence(1), noise))
+    assert torch.equal(answers[0][:, 0], answers[1][:, 0])
+    assert answers[1][0, 1:].std(0).mean() > 1.2 * answers[0][0, 1:].std(0).mean()
+
+
+@pytest.mark.parametrize(
+    "missing", [(), ("image",), ("keypoints",), ("look",), ("image", "keypoints", "look")]
+)
+def test_any_evidence_may_be_missing_and_each_kind_counts(missing: tuple[str, ...]) -> None:
+    torch.manual_seed(0)
+    base = BaseModel(replace(SMALL, image="efficientnet-lite0", crop_px=32)).eval()
+    torch.nn.init.normal_(base.encoder.missing)
+    condition = evidence(3, pictures=True)
+    answer = base.encode(condition.without(*missing)).vector
+    assert torch.isfinite(answer).all()
+    other = evidence(3, seed=1, pictures=True).without(*missing)
+    changed = replace(other, look=condition.without(*missing).look)
+    if set(missing) >= {"image", "keypoints"}:
+        assert torch.equal(base.encode(changed).vector, answer)
+    elif missing:
+        assert not torch.allclose(answer, base.encode(condition).vector)
+
+
+def test_a_person_is_encoded_alike_among_people_with_and_without_pictures() -> None:
+    torch.manual_seed(0)
+    base = BaseModel(replace(SMALL, image="efficientnet-lite0", crop_px=32)).eval()
+    condition = evidence(4, pictures=True)
+    mixed = base.encode(condition.keep(image=torch.tensor([True, False, True, False]))).vector
+    torch.testing.assert_close(mixed[::2], base.encode(condition).vector[::2], atol=1e-5, rtol=1e-5)
+    without = base.encode(condition.without("image")).vector
+    torch.testing.assert_close(mixed[1::2], without[1::2], atol=1e-5, rtol=1e-5)
+
+
+def test_a_model_without_an_image_encoder_ignores_pictures() -> None:
+    base = model()
+    with_pictures = base.encode(evidence(2, pictures=True)).vector
+    torch.testing.assert_close(with_pictures, base.encode(evidence(2, pictures=True).without("image")).vector)
+    assert not base.sees_pixels
+
+
+@pytest.mark.parametrize(("image", "crop_px"), [("resnet-1", 64), ("efficientnet-lite0", 100)])
+def test_parts_that_do_not_exist_are_refused(image: str, crop_px: int) -> None:
+    with pytest.raises(InputError, match=r"choose|multiple of 32"):
+        BaseModel(replace(SMALL, image=image, crop_px=crop_px))

@@ -1,0 +1,121 @@
+"""What a picture says about a body: where each joint seems to be and how deep, and features there.
+
+Heat maps are learned where the truth is known and read by their mean (integral regression: Sun et al., ECCV 2018),
+so that few pictures teach much. What they say stands beside the detector's keypoints, and may contradict them.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from alignhmr.core.body.skeleton import JOINTS, KEYPOINTS
+from alignhmr.core.errors import InputError
+from alignhmr.core.perception.backbone import EfficientNetLite0
+
+POINTS = len(JOINTS) + len(KEYPOINTS)
+"""Joints of the body, then its keypoints."""
+_LOCAL = 16
+_GLOBAL = 256
+
+
+@dataclass(frozen=True)
+class ImageTokens:
+    """Features of each picture."""
+
+    points: Float[Tensor, "images points 3"]
+    """x, y over the crop in [-1, 1], and depth in metres behind the root joint."""
+    spread: Float[Tensor, "images points"]
+    """Standard deviation of each heat map, in half crops: large where the picture doesn't say."""
+    local: Float[Tensor, "images points local"]
+    whole: Float[Tensor, "images global"]
+
+    def flat(self) -> Float[Tensor, "images features"]:
+        spread = self.spread[..., None]
+        return torch.cat([torch.cat([self.points, spread, self.local], -1).flatten(1), self.whole], -1)
+
+
+class PointTokens(nn.Module):
+    """A crop -> ``ImageTokens``, by EfficientNet-Lite0 and a small pyramid of its features."""
+
+    size: int = POINTS * (4 + _LOCAL) + _GLOBAL
+
+    def __init__(self, crop_px: int) -> None:
+        super().__init__()
+        self.backbone = EfficientNetLite0()
+        fine, middle, coarse = self.backbone.channels
+        self.coarse = nn.Conv2d(coarse, 128, 1)
+        self.middle = nn.Conv2d(middle, 128, 1)
+        self.smooth = nn.Conv2d(128, 128, 3, padding=1)
+        self.fine = nn.Conv2d(fine, 64, 1)
+        self.down = nn.Conv2d(128, 64, 1)
+        self.heat = nn.Conv2d(64, POINTS, 1)
+        self.depth = nn.Conv2d(64, POINTS, 1)
+        self.local = nn.Linear(128, _LOCAL)
+        self.squeeze = nn.Conv2d(coarse, 32, 1)
+        rows = crop_px // 32
+        self.whole = nn.Linear(32 * rows * rows, _GLOBAL)
+        nn.init.zeros_(self.depth.weight)
+
+    def forward(self, crops: Float[Tensor, "images 3 side side"]) -> ImageTokens:
+        crops = crops.contiguous(memory_format=torch.channels_last)
+        # Half precision while training saves a third of the time; answers are given in full.
+        half = self.training and (crops.is_cuda or torch.ops.mkldnn._is_mkldnn_bf16_supported())
+        with torch.autocast(crops.device.type, torch.bfloat16, enabled=half):
+            with torch.no_grad():  # edges and textures stay ImageNet's
+                first = self.backbone.front(crops)
+            maps = [features.float() for features in self.backbone.rest(first)]
+        first = first.float()
+        relu = nn.functional.gelu
+        coarse = self.coarse(maps[1])
+        middle = self.middle(maps[0]) + nn.functional.interpolate(coarse, scale_factor=2, mode="nearest")
+        middle = relu(middle)
+        middle = middle + relu(self.smooth(middle))
+        fine = relu(
+            self.fine(first) + nn.functional.interpolate(self.down(middle), scale_factor=2, mode="bilinear")
+        )
+        points, spread = _mean_of(self.heat(fine), self.depth(fine))
+        sampled = nn.functional.grid_sample(middle, points[:, None, :, :2].detach(), align_corners=False)
+        local = relu(self.local(sampled[:, :, 0].mT))
+        whole = relu(self.whole(relu(self.squeeze(maps[1])).flatten(1)))
+        return ImageTokens(points, spread, local, whole)
+
+    def frozen(self) -> list[nn.Parameter]:
+        """What is never trained."""
+        return self.backbone.front_parameters()
+
+    def pretrained(self) -> list[nn.Parameter]:
+        """What is trained more slowly than the rest."""
+        front = {id(parameter) for parameter in self.frozen()}
+        return [p for p in self.backbone.parameters() if id(p) not in front]
+
+
+def point_tokens(name: str, crop_px: int) -> PointTokens | None:
+    """The image encoder of that name; None for "none"."""
+    if name == "none":
+        return None
+    if name != "efficientnet-lite0":
+        raise InputError(f"unknown image encoder {name!r}; choose efficientnet-lite0 or none")
+    if crop_px % 32 or crop_px <= 0:
+        raise InputError(f"crops of {crop_px} px don't divide into strides of 32; give a multiple of 32")
+    return PointTokens(crop_px)
+
+
+def _mean_of(
+    heat: Float[Tensor, "images points rows columns"], depth: Float[Tensor, "images points rows columns"]
+) -> tuple[Float[Tensor, "images points 3"], Float[Tensor, "images points"]]:
+    """Mean place and depth under each heat map, and its standard deviation."""
+    rows, columns = heat.shape[-2:]
+    share = heat.flatten(-2).softmax(-1)
+    y, x = torch.meshgrid(
+        (torch.arange(rows, device=heat.device) + 0.5) * 2 / rows - 1,
+        (torch.arange(columns, device=heat.device) + 0.5) * 2 / columns - 1,
+        indexing="ij",
+    )
+    places = torch.stack([x.flatten(), y.flatten()], -1)
+    mean = share @ places
+    square = share @ places.square().sum(-1)
+    spread = (square - mean.square().sum(-1)).clamp_min(1e-6).sqrt()
+    deep = (share * depth.flatten(-2)).sum(-1)
+    return torch.cat([mean, deep[..., None]], -1), spread

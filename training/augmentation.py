@@ -1,0 +1,212 @@
+"""Sightings, each seen a little differently: what happens to the picture happens to the keypoints and the truth.
+
+A mirror stands across the camera's axis and a turn is about it, so that both are exact for a camera with
+perspective: pixels turn about the principal point, rotations and translation about the optical axis. The square that
+is cut out wanders and grows as boxes do, and the truth's crop camera follows from it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from alignhmr.core.body.model import BodyModel
+from alignhmr.core.body.skeleton import KEYPOINT_MIRROR
+from alignhmr.core.diffusion.condition import CROP_MARGIN, keypoint_box
+from alignhmr.core.geometry.cameras import crop_camera_of
+from alignhmr.core.geometry.rotations import axis_angle_to_matrix
+from alignhmr.core.synthetic.observations import Observations
+from alignhmr.core.synthetic.poses import mirror
+from alignhmr.training.sightings import Sighting
+
+
+@dataclass(frozen=True)
+class AugmentationConfig:
+    """How far a sighting is changed; ``strength`` 0 shows it as it is."""
+
+    strength: float = 1.0
+    mirror: float = 0.5
+    turn: float = 0.6
+    """Probability of a turn, whose standard deviation is ``turn_rad``."""
+    turn_rad: float = 0.35
+    scale: float = 0.1
+    """Standard deviation of the crop's size, as a logarithm."""
+    shift: float = 0.04
+    """Standard deviation of the crop's place, in its side."""
+    detected_box: float = 0.5
+    """Probability that the crop follows the detector's keypoints instead of the true box."""
+    erase: float = 0.3
+    """Probability that a rectangle of the crop is painted over."""
+    grey: float = 0.1
+    colour: float = 0.25
+    """Standard deviation of brightness, contrast and each channel's gain, as logarithms."""
+    blur: float = 0.15
+    keypoint_noise: float = 0.006
+    """Standard deviation in half crops."""
+    keypoint_loss: float = 0.03
+    """Probability that a keypoint is not seen."""
+
+
+AS_IT_IS = AugmentationConfig(strength=0.0)
+
+
+def observe(
+    sightings: Sequence[Sighting], body: BodyModel, crop_px: int, generator: torch.Generator,
+    config: AugmentationConfig | None = None,
+) -> Observations:  # fmt: skip
+    """A batch to learn from; the generator alone decides how each is changed."""
+    c = config or AugmentationConfig()
+    count = len(sightings)
+
+    def uniform(*size: int) -> Tensor:
+        return torch.rand(*size, generator=generator)
+
+    def normal(*size: int) -> Tensor:
+        return torch.randn(*size, generator=generator)
+
+    def stacked(name: str) -> Tensor:
+        return torch.from_numpy(np.stack([np.asarray(getattr(s, name), np.float32) for s in sightings]))
+
+    on = float(c.strength > 0)
+    flip = uniform(count) < c.mirror * on
+    turned = (uniform(count) < c.turn * on).float()
+    angle = (normal(count) * c.turn_rad).clamp(-1.0, 1.0) * turned
+    center, focal = stacked("center_px"), stacked("focal_px")
+    place = _Move(flip, angle, center)
+
+    rotations, betas = axis_angle_to_matrix(stacked("pose_aa")), stacked("betas")
+    root_cam = body.kinematics(rotations, betas).joints[:, 0] + stacked("transl_cam_m")
+    rotations = torch.where(flip[:, None, None, None], mirror(rotations), rotations)
+    rotations = torch.cat([(place.turn @ rotations[:, 0])[:, None], rotations[:, 1:]], 1)
+    points = body.kinematics(rotations, betas)
+    root_cam = place.points(root_cam[:, None])[:, 0]
+    transl = root_cam - points.joints[:, 0]
+
+    seen = stacked("keypoints_px")
+    detected_box = keypoint_box(seen, stacked("picture_px"))
+    box = stacked("box_px")
+    follow = (uniform(count) < c.detected_box * on) & (_overlap(box, detected_box) > 0.5)
+    box = torch.where(follow[:, None], detected_box, box)
+    side = (box[:, 2:] - box[:, :2]).amax(-1, keepdim=True).clamp_min(1.0) * CROP_MARGIN
+    middle = place.pixels(((box[:, :2] + box[:, 2:]) / 2)[:, None])[:, 0]
+    middle = middle + (normal(count, 2) * c.shift).clamp(-0.12, 0.12) * side * on
+    side = side * (normal(count, 1) * c.scale * on).clamp(-0.25, 0.3).exp()
+    crop = torch.cat([middle, side], -1)
+
+    keypoints = torch.cat([place.pixels(seen[..., :2]), seen[..., 2:]], -1)
+    keypoints = torch.where(flip[:, None, None], keypoints[:, list(KEYPOINT_MIRROR)], keypoints)
+    keypoints[..., :2] += normal(*keypoints.shape[:2], 2) * (c.keypoint_noise * on * side[:, None] / 2)
+    keypoints[..., 2] *= uniform(*keypoints.shape[:2]) >= c.keypoint_loss * on
+    has_3d = [s.keypoints_3d_m is not None for s in sightings]
+    depth = torch.from_numpy(
+        np.stack(
+            [s.keypoints_3d_m if h else np.zeros((23, 3)) for s, h in zip(sightings, has_3d, strict=True)]
+        )
+    ).float()
+    depth = torch.where(flip[:, None, None], depth[:, list(KEYPOINT_MIRROR)], depth)
+
+    looks = torch.rand(count, 16, generator=generator).numpy()
+    pictures = np.stack(
+        [
+            _picture(s, bool(flip[i]), float(angle[i]), crop[i].numpy(), crop_px, looks[i], c)
+            for i, s in enumerate(sightings)
+        ]
+    )
+    return Observations(
+        rotations=rotations,
+        betas=betas,
+        camera=crop_camera_of(root_cam, crop, focal, center),
+        joints_m=points.joints,
+        body_keypoints_m=points.keypoints,
+        transl_cam_m=transl,
+        keypoints_px=keypoints,
+        detector_3d_m=place.points(depth),
+        crop_px=crop,
+        focal_px=focal,
+        center_px=center,
+        has_image=torch.ones(count, dtype=torch.bool),
+        crops=torch.from_numpy(pictures).permute(0, 3, 1, 2).float(),
+    )
+
+
+class _Move:
+    """A mirror across the vertical through the principal point, then a turn about the optical axis."""
+
+    def __init__(self, flip: Tensor, angle: Tensor, center_px: Tensor) -> None:
+        self._sign = torch.where(flip, -1.0, 1.0)
+        self._center = center_px[:, None]
+        cos, sin, zero, one = angle.cos(), angle.sin(), torch.zeros_like(angle), torch.ones_like(angle)
+        rows = [torch.stack(row, -1) for row in ((cos, -sin, zero), (sin, cos, zero), (zero, zero, one))]
+        self.turn = torch.stack(rows, -2)
+
+    def points(self, cam_m: Float[Tensor, "batch points 3"]) -> Float[Tensor, "batch points 3"]:
+        flipped = torch.cat([cam_m[..., :1] * self._sign[:, None, None], cam_m[..., 1:]], -1)
+        return flipped @ self.turn.mT
+
+    def pixels(self, px: Float[Tensor, "batch points 2"]) -> Float[Tensor, "batch points 2"]:
+        off = px - self._center
+        off = torch.cat([off[..., :1] * self._sign[:, None, None], off[..., 1:]], -1)
+        return off @ self.turn[:, :2, :2].mT + self._center
+
+
+def _picture(
+    s: Sighting,
+    flip: bool,
+    angle: float,
+    crop: np.ndarray,
+    size: int,
+    look: np.ndarray,
+    c: AugmentationConfig,
+) -> np.ndarray:
+    """The crop's pixels, out of the kept window."""
+    window = cv2.imdecode(np.frombuffer(s.crop_jpeg, np.uint8), cv2.IMREAD_COLOR_RGB)
+    kept = window.shape[0]
+    # crop pixel -> picture as it was moved -> picture as it was -> window; all centres of pixels.
+    x, y = np.asarray(s.center_px, np.float64)
+    scale = crop[2] / size
+    to_moved = np.array([[scale, 0, crop[0] - crop[2] / 2], [0, scale, crop[1] - crop[2] / 2], [0, 0, 1]])
+    cos, sin = np.cos(angle), np.sin(angle)
+    turn_back = np.array([[cos, sin, x - cos * x - sin * y], [-sin, cos, y + sin * x - cos * y], [0, 0, 1]])
+    mirrored = np.array([[-1.0, 0, 2 * x], [0, 1, 0], [0, 0, 1]]) if flip else np.eye(3)
+    left_top = np.asarray(s.window_px[:2], np.float64) - s.window_px[2] / 2
+    zoom = kept / float(s.window_px[2])
+    to_window = np.array([[zoom, 0, -zoom * left_top[0]], [0, zoom, -zoom * left_top[1]], [0, 0, 1]])
+    half = np.array([[1, 0, 0.5], [0, 1, 0.5], [0, 0, 1]])
+    matrix = (np.linalg.inv(half) @ to_window @ mirrored @ turn_back @ to_moved @ half)[:2]
+    if scale * zoom > 1.0:  # shrinking: what bilinear sampling would skip is averaged first
+        window = cv2.GaussianBlur(window, (0, 0), 0.35 * scale * zoom)
+    cut = cv2.warpAffine(window, matrix, (size, size), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
+    return _recoloured(cut, look, c) if c.strength > 0 else cut
+
+
+def _recoloured(cut: np.ndarray, look: np.ndarray, c: AugmentationConfig) -> np.ndarray:
+    """Another light, another sensor, something in the way; ``look`` holds 16 numbers in 0..1."""
+    normal = np.sqrt(2) * torch.erfinv(torch.from_numpy(2 * look.clip(0.01, 0.99) - 1)).numpy()
+    x = cut.astype(np.float32)
+    if look[0] < c.grey:
+        x = np.repeat(x.mean(-1, keepdims=True), 3, -1)
+    middle = x.mean()
+    gain = np.exp(c.colour * (normal[1] * 0.8 + 0.35 * normal[2:5]))
+    x = (x - middle) * np.exp(0.8 * c.colour * normal[5]) + middle
+    x = x.clip(0, 255) * gain
+    if look[6] < 0.3:  # a lens that is not in focus, or one that is too sharp
+        soft = cv2.GaussianBlur(x, (0, 0), 0.4 + 1.2 * float(look[7]))
+        x = soft if look[6] < c.blur else x + (x - soft) * float(look[8])
+    if look[9] < c.erase:
+        size = x.shape[0]
+        width, height = ((0.1 + 0.3 * look[10:12]) * size).astype(int)
+        left, top = (look[12:14] * (size - np.array([width, height]))).astype(int)
+        x[top : top + height, left : left + width] = 255 * look[13:16]
+    return x.clip(0, 255).astype(np.uint8)
+
+
+def _overlap(a: Float[Tensor, "batch 4"], b: Float[Tensor, "batch 4"]) -> Float[Tensor, "batch"]:
+    """Intersection over union."""
+    low, high = torch.maximum(a[:, :2], b[:, :2]), torch.minimum(a[:, 2:], b[:, 2:])
+    shared = (high - low).clamp_min(0).prod(-1)
+    areas = ((box[:, 2:] - box[:, :2]).clamp_min(0).prod(-1) for box in (a, b))
+    return shared / (sum(areas) - shared).clamp_min(1e-6)
