@@ -8,10 +8,20 @@ import numpy as np
 import pytest
 
 from alignhmr.core.body.skeleton import KEYPOINT_MIRROR, KEYPOINTS, SHARED_KEYPOINTS
+from alignhmr.core.geometry.crops import SquareCrop
 from alignhmr.core.perception.assets import fetch
 from alignhmr.core.perception.blazepose import BlazePose
-from alignhmr.core.perception.blazepose_landmarks import MIRROR, refine
-from alignhmr.core.perception.blazepose_search import cover, grid_windows, merge
+from alignhmr.core.perception.blazepose_landmarks import (
+    HEATMAP,
+    MAX_LOOKS,
+    MIN_PEAK,
+    MIRROR,
+    WINDOW,
+    PoseLandmarks,
+    Skeleton,
+    refine,
+)
+from alignhmr.core.perception.blazepose_search import cover, grid_windows, merge, people_in
 from alignhmr.core.perception.blazepose_ssd import Candidates, Pyramid, anchors, region
 from alignhmr.core.perception.detector import load_detector
 from alignhmr.core.perception.video import frames
@@ -100,6 +110,16 @@ def test_the_same_picture_gives_the_same_answer(
     again = load_detector("blazepose").find(picture(walker))
     np.testing.assert_array_equal(again[0].keypoints_px, found.keypoints_px)
     np.testing.assert_array_equal(again[0].box_px, found.box_px)
+
+
+def test_threads_change_nothing(blazepose: BlazePose) -> None:
+    """A person so far away that two dozen windows are looked at, two at a time."""
+    pixels = picture(frame(fetch("sports2d") / "demo.mp4", 203))
+    alone, together = blazepose.find(pixels), BlazePose.load(threads=2).find(pixels)
+    assert len(alone) == len(together) > 0
+    for one, other in zip(alone, together, strict=True):
+        for field in ("keypoints_px", "keypoints_3d_m", "box_px", "mask", "mask_box_px"):
+            np.testing.assert_array_equal(getattr(one, field), getattr(other, field))
 
 
 def test_shifting(blazepose: BlazePose, walker: np.ndarray, found: Person) -> None:
@@ -219,6 +239,48 @@ def test_refinement_moves_to_the_peak() -> None:
     np.testing.assert_allclose(refined[1:], guess[1:] * 64)  # no peak, and out of the region
 
 
+def test_refinement_agrees_with_a_slow_one() -> None:
+    """Peaks at every height, within and across the border, and points outside."""
+    draw = np.random.default_rng(3)
+    points = draw.uniform(-0.05, 1.05, (400, 2))
+    heatmap = draw.normal(-3, 2, (HEATMAP, HEATMAP, len(points))).astype(np.float32)
+    expected = points.copy()
+    for index, (x, y) in enumerate(points * HEATMAP):
+        if not (0 <= int(x) < HEATMAP and 0 <= int(y) < HEATMAP):
+            continue
+        cells = [
+            (column, row, 1 / (1 + np.exp(-float(heatmap[row, column, index]))))
+            for column in range(max(int(x) - WINDOW, 0), min(int(x) + WINDOW + 1, HEATMAP))
+            for row in range(max(int(y) - WINDOW, 0), min(int(y) + WINDOW + 1, HEATMAP))
+        ]
+        if max(weight for *_, weight in cells) >= MIN_PEAK:
+            total = sum(weight for *_, weight in cells)
+            for axis in (0, 1):
+                expected[index, axis] = sum(cell[axis] * cell[2] for cell in cells) / total / HEATMAP
+    moved = (expected != points).any(1)
+    assert 200 < moved.sum() < 390
+    np.testing.assert_allclose(refine(points, heatmap), expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize(("presence", "looks"), [(0.9, MAX_LOOKS), (0.02, MAX_LOOKS), (0.005, 1)])
+def test_a_region_without_anybody_is_given_up(presence: float, looks: int) -> None:
+    """Each look points far from where it looked; only where somebody may be it is followed."""
+    seen = []
+
+    class Wanderer(PoseLandmarks):
+        def __init__(self) -> None: ...
+
+        def look(self, pixels: np.ndarray, roi: SquareCrop) -> Skeleton:
+            seen.append(roi)
+            there = SquareCrop((roi.center_px[0] + 50, roi.center_px[1]), roi.side_px)
+            nothing = np.zeros((256, 256), np.uint8)
+            return Skeleton(presence, np.zeros((33, 2)), np.ones(33), np.zeros((33, 3)), nothing, roi, there)
+
+    start = SquareCrop((50.0, 50.0), 80.0)
+    last = Wanderer().settle(np.zeros((100, 100, 3), np.uint8), start)
+    assert len(seen) == looks and last.roi == seen[-1] and seen[0] == start
+
+
 def test_mirror_is_its_own_inverse() -> None:
     assert sorted(MIRROR) == list(range(33)) and [MIRROR[index] for index in MIRROR] == list(range(33))
 
@@ -244,6 +306,20 @@ def test_candidates_of_one_person_are_merged() -> None:
     merged = merge(raw)
     assert merged.score.tolist() == [0.9, 0.8]
     np.testing.assert_allclose(merged.points_px[0], points + 0.5 / 1.4)
+
+
+def test_people_come_best_first() -> None:
+    draw = np.random.default_rng(5)
+    hips = np.repeat(draw.uniform(0, 4000, (9, 2)), 20, axis=0)
+    points = (
+        hips[:, None] + np.array([[0.0, 0], [0, -40], [0, -20], [0, -30]]) + draw.normal(0, 1, (180, 4, 2))
+    )
+    raw = Candidates(draw.uniform(0.05, 1, 180), draw.uniform(0, 1, (180, 4)) * (1, 1, 0, 0), points)
+    people = list(people_in(raw))
+    assert [one.score for one in people] == sorted((one.score for one in people), reverse=True)
+    best = raw.score.reshape(9, 20).max(1)
+    assert [one.score for one in people] == sorted(best.tolist(), reverse=True)
+    np.testing.assert_array_equal(merge(raw).points_px, [one.points_px for one in people])
 
 
 def test_pyramid_levels() -> None:
