@@ -53,8 +53,9 @@ def decode(data: bytes, *, max_pixels: int = MAX_PIXELS, min_side: int = MIN_SID
             # A draft: JPEG decoders then don't keep more than is asked for.
             image.load()
             exif = image.getexif()
-            upright = ImageOps.exif_transpose(image)
-            pixels = np.array(_rgb(upright))
+            # In place: the picture as it stands would be copied.
+            ImageOps.exif_transpose(image, in_place=True)
+            pixels = np.array(_rgb(image))
         except (
             OSError,
             ValueError,
@@ -125,7 +126,7 @@ def _rgb(image: Image.Image) -> Image.Image:
         whole = image.convert("RGBA")
         ground = Image.new("RGBA", whole.size, (255, 255, 255, 255))
         return Image.alpha_composite(ground, whole).convert("RGB")
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _exif_focal_px(exif: Image.Exif, width: int, height: int) -> float | None:
