@@ -90,10 +90,13 @@ class Recovery:
     hypotheses: Hypotheses
     selected: int
     joint_spread_mm: Float[np.ndarray, "24"]
-    """Standard deviation over the hypotheses of each root-relative joint: a first confidence."""
+    """Standard deviation over the hypotheses of each root-relative joint."""
     seed: int
     models: dict[str, str] = field(default_factory=dict)
     """Name -> digest of everything that touched the answer: body, detector, base, scorer."""
+    joint_error_mm: Float[np.ndarray, "24 3"] | None = None
+    """Of each root-relative joint of the selected answer: expected error, and the low and high end of a 90 %
+    interval; None where the base model was never calibrated (``scoring/confidence.py``)."""
 
 
 @dataclass(frozen=True)

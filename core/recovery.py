@@ -25,6 +25,7 @@ from alignhmr.core.geometry.rotations import matrix_to_axis_angle, matrix_to_six
 from alignhmr.core.perception.detector import Detector, load_detector
 from alignhmr.core.perception.views import shrunk, with_views
 from alignhmr.core.records import Hypotheses, Intrinsics, Person, Picture, Recovery
+from alignhmr.core.scoring.confidence import JointConfidence
 from alignhmr.core.scoring.scorer import Claim, Evidence, HMRScorer
 
 MAX_HYPOTHESES = 1000
@@ -46,9 +47,10 @@ class Recoverer:
     def __init__(
         self, base: BaseModel, scorer: HMRScorer, body: BodyModel, detector: Detector, *,
         device: str = "cpu", steps: int = 4, digests: dict[str, str] | None = None,
+        confidence: JointConfidence | None = None,
     ) -> None:  # fmt: skip
         self.base, self.scorer, self.body = base.to(device), scorer.to(device), body.to(device)
-        self.detector, self.device, self.steps = detector, device, steps
+        self.detector, self.device, self.steps, self.confidence = detector, device, steps, confidence
         self.models = {
             "body": f"{body.name}:{body.digest[:16]}",
             "detector": detector.name,
@@ -64,7 +66,7 @@ class Recoverer:
         device = resolve_device(device)
         body_model = BodyModel.load(body)
         base_path, scorer_path = resolve(base, "base"), resolve(scorer, "scorer")
-        base_model, _ = load_checkpoint(base_path, "base", body_digest=body_model.digest)
+        base_model, info = load_checkpoint(base_path, "base", body_digest=body_model.digest)
         scorer_model, _ = load_checkpoint(scorer_path, "scorer", body_digest=body_model.digest)
         assert isinstance(base_model, BaseModel) and isinstance(scorer_model, HMRScorer)
         found = load_detector(detector, device) if isinstance(detector, str) else detector
@@ -73,7 +75,10 @@ class Recoverer:
             "base": f"{base_path.stem}:{file_digest(base_path)[:16]}",
             "scorer": f"{scorer_path.stem}:{file_digest(scorer_path)[:16]}",
         }
-        return cls(base_model, scorer_model, body_model, found, device=device, digests=digests)
+        confidence = JointConfidence.from_dict(info.confidence) if info.confidence else None
+        return cls(
+            base_model, scorer_model, body_model, found, device=device, digests=digests, confidence=confidence
+        )
 
     def find(self, picture: Picture) -> list[Person]:
         """People in the picture, most confident first, with views of them."""
@@ -145,6 +150,9 @@ class Recoverer:
             if hyps > 1
             else relative[0, :, 0] * 0
         )
+        errors = None
+        if self.confidence is not None:
+            errors = self.confidence.of(_array(spread) if hyps > 1 else None)
         return Recovery(
             person=person,
             intrinsics=camera,
@@ -163,6 +171,7 @@ class Recoverer:
             joint_spread_mm=_array(spread),
             seed=request.seed,
             models=self.models,
+            joint_error_mm=errors,
         )
 
     def _score(self, person, condition, crop, parameters, keypoints_m, pixels) -> tuple[Tensor, Tensor]:

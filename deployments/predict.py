@@ -48,6 +48,8 @@ CONVENTIONS = {
     "betas": "10 shape coefficients of body_model, standard deviations; another body model's differ",
     "transl_cam_m": "added to every vertex and joint of the posed model",
     "joint_spread_mm": "standard deviation over the hypotheses of each root-relative joint; larger is less certain",
+    "joint_error_mm": "expected error of each root-relative joint and the two ends of its 90 % interval, calibrated on"
+    " held-out people as the base model's card says; null where the base model was never calibrated",
     "score": "larger is better; comparable within one person only",
     "hypothesis_scores": "score of every hypothesis, in the order they were drawn; 0 is the noise-free one",
     "expected_error_mm": "the scorer's estimate of the mean joint error",
@@ -266,6 +268,7 @@ def _person(recovery: Recovery, index: int) -> dict:
         "joints_cam_m": _listed(joints_cam_m, 6),
         "joints_px": _listed(joints_px, 3),
         "joint_spread_mm": _listed(recovery.joint_spread_mm, 2),
+        "joint_error_mm": None if recovery.joint_error_mm is None else _listed(recovery.joint_error_mm, 1),
         "score": round(float(hyps.scores[chosen]), 6),
         "expected_error_mm": round(float(hyps.expected_error_mm[chosen]), 2),
         "hypothesis_scores": _listed(hyps.scores, 6),

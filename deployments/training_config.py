@@ -58,6 +58,7 @@ class _Losses(_Closed):
     diffusion_joints: float = Field(ge=0)
     image_points: float = Field(ge=0)
     image_depth: float = Field(ge=0)
+    image_heat: float = Field(ge=0)
 
 
 class _Augmentation(_Closed):

@@ -17,7 +17,7 @@ from alignhmr.core.body.model import BodyModel
 from alignhmr.core.body.skeleton import KEYPOINTS
 from alignhmr.core.diffusion import schedule
 from alignhmr.core.diffusion.condition import Condition, to_crop
-from alignhmr.core.diffusion.image_tokens import ImageTokens
+from alignhmr.core.diffusion.image_tokens import ImageTokens, heat_loss
 from alignhmr.core.diffusion.model import BaseModel, hypothesis_noise
 from alignhmr.core.diffusion.parameters import BodyParameters, pack, unpack
 from alignhmr.core.geometry.cameras import lift_crop_camera, project
@@ -41,6 +41,7 @@ class BaseLossWeights:
     diffusion_joints: float = 4.0
     image_points: float = 5.0
     image_depth: float = 3.0
+    image_heat: float = 0.5
 
 
 @dataclass(frozen=True)
@@ -130,6 +131,9 @@ class BaseStep:
         deep = (true_m - root)[has][..., 2]
         return {
             "image_points": self.weights.image_points * off.sum() / inside.sum().clamp_min(1),
+            "image_heat": self.weights.image_heat
+            * (heat_loss(image.heat, places) * inside).sum()
+            / inside.sum().clamp_min(1),
             "image_depth": self.weights.image_depth * (image.points[..., 2] - deep).abs().mean(),
         }
 

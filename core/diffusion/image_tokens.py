@@ -28,6 +28,8 @@ class ImageTokens:
     """x, y over the crop in [-1, 1], and depth in metres behind the root joint."""
     spread: Float[Tensor, "images points"]
     """Standard deviation of each heat map, in half crops: large where the picture doesn't say."""
+    heat: Float[Tensor, "images points rows columns"]
+    """Logits of each heat map."""
     local: Float[Tensor, "images points local"]
     whole: Float[Tensor, "images global"]
 
@@ -75,11 +77,12 @@ class PointTokens(nn.Module):
         fine = relu(
             self.fine(first) + nn.functional.interpolate(self.down(middle), scale_factor=2, mode="bilinear")
         )
-        points, spread = _mean_of(self.heat(fine), self.depth(fine))
+        heat = self.heat(fine)
+        points, spread = _mean_of(heat, self.depth(fine))
         sampled = nn.functional.grid_sample(middle, points[:, None, :, :2].detach(), align_corners=False)
         local = relu(self.local(sampled[:, :, 0].mT))
         whole = relu(self.whole(relu(self.squeeze(maps[1])).flatten(1)))
-        return ImageTokens(points, spread, local, whole)
+        return ImageTokens(points, spread, heat, local, whole)
 
     def frozen(self) -> list[nn.Parameter]:
         """What is never trained."""
@@ -102,18 +105,36 @@ def point_tokens(name: str, crop_px: int) -> PointTokens | None:
     return PointTokens(crop_px)
 
 
-def _mean_of(
-    heat: Float[Tensor, "images points rows columns"], depth: Float[Tensor, "images points rows columns"]
-) -> tuple[Float[Tensor, "images points 3"], Float[Tensor, "images points"]]:
-    """Mean place and depth under each heat map, and its standard deviation."""
+def cells(heat: Float[Tensor, "images points rows columns"]) -> Float[Tensor, "cells 2"]:
+    """Where the cells of heat maps are, over the crop in [-1, 1]."""
     rows, columns = heat.shape[-2:]
-    share = heat.flatten(-2).softmax(-1)
     y, x = torch.meshgrid(
         (torch.arange(rows, device=heat.device) + 0.5) * 2 / rows - 1,
         (torch.arange(columns, device=heat.device) + 0.5) * 2 / columns - 1,
         indexing="ij",
     )
-    places = torch.stack([x.flatten(), y.flatten()], -1)
+    return torch.stack([x.flatten(), y.flatten()], -1)
+
+
+def heat_loss(
+    heat: Float[Tensor, "images points rows columns"], places: Float[Tensor, "images points 2"]
+) -> Float[Tensor, "images points"]:
+    """Cross entropy to a Gaussian of one cell's width about the true places.
+
+    The means of heat maps alone are learned slowly: far from the truth, a cell's share in the mean hardly matters.
+    """
+    width = 2 / heat.shape[-1]
+    square = (places[..., None, :] - cells(heat)).square().sum(-1)
+    target = (-square / (2 * width**2)).softmax(-1)
+    return -(target * heat.flatten(-2).log_softmax(-1)).sum(-1)
+
+
+def _mean_of(
+    heat: Float[Tensor, "images points rows columns"], depth: Float[Tensor, "images points rows columns"]
+) -> tuple[Float[Tensor, "images points 3"], Float[Tensor, "images points"]]:
+    """Mean place and depth under each heat map, and its standard deviation."""
+    share = heat.flatten(-2).softmax(-1)
+    places = cells(heat)
     mean = share @ places
     square = share @ places.square().sum(-1)
     spread = (square - mean.square().sum(-1)).clamp_min(1e-6).sqrt()

@@ -163,6 +163,7 @@ def _person(recovery: Recovery, joints_px: np.ndarray) -> PersonAnswer:
         joints_cam_m=_listed(joints_cam_m, 6),
         joints_px=_listed(joints_px, 3),
         joint_spread_mm=_listed(recovery.joint_spread_mm, 2),
+        joint_error_mm=None if recovery.joint_error_mm is None else _listed(recovery.joint_error_mm, 1),
         score=round(float(hypotheses.scores[chosen]), 6),
         expected_error_mm=round(float(hypotheses.expected_error_mm[chosen]), 2),
         hypothesis_scores=_listed(hypotheses.scores, 6),

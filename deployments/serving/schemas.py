@@ -104,6 +104,11 @@ class PersonAnswer(_Closed):
         description="Standard deviation of each joint over the hypotheses, relative to the root, mm; "
         "larger is less certain. Zeros when one hypothesis was drawn."
     )
+    joint_error_mm: list[list[Finite]] | None = Field(
+        default=None,
+        description="For each joint, the expected error relative to the root and the two ends of its 90 % interval, mm; "
+        "calibrated on held-out people as the base model's card says. Null where it was never calibrated.",
+    )
     score: Finite = Field(
         description="HMR-Scorer's score; larger is better; comparable within one person only."
     )

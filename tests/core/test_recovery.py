@@ -14,6 +14,7 @@ from alignhmr.core.geometry.rotations import axis_angle_to_matrix
 from alignhmr.core.perception.assets import fetch
 from alignhmr.core.records import Intrinsics, Person, Picture
 from alignhmr.core.recovery import Recoverer, RecoveryRequest, resolve_device
+from alignhmr.core.scoring.confidence import fit_confidence
 from alignhmr.core.synthetic.motion import load_clips, split_clips
 from alignhmr.core.synthetic.observations import ObservationSampler
 from alignhmr.core.synthetic.poses import PoseMix, PoseSampler
@@ -150,3 +151,35 @@ def test_devices_that_are_not_there_are_refused() -> None:
     if not torch.cuda.is_available():
         with pytest.raises(AcceleratorError, match="no CUDA GPU"):
             resolve_device("cuda")
+
+
+def test_a_calibrated_model_tells_how_far_off_each_joint_may_be(recoverer: Recoverer, made) -> None:
+    request = made[1][0]
+    assert recoverer.recover_batch([request])[0].joint_error_mm is None
+    rng = np.random.default_rng(0)
+    spread, error = rng.lognormal(3, 1, (60, 24)), rng.lognormal(4, 1, (60, 24))
+    confidence = fit_confidence(spread, error, hypotheses=20, data="made up")
+    calibrated = Recoverer(
+        recoverer.base, recoverer.scorer, recoverer.body, NobodyDetector(), confidence=confidence
+    )
+    answer, alone = calibrated.recover_batch([request, replace(request, hypotheses=1)])
+    np.testing.assert_array_equal(answer.joint_error_mm, confidence.of(answer.joint_spread_mm))
+    np.testing.assert_array_equal(alone.joint_error_mm, confidence.of(None))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"keypoints_px": np.full((23, 3), np.nan, np.float32)}, "non-finite"),
+        ({"box_px": np.array([0, 0, np.inf, 5], np.float32)}, "the box is"),
+        ({"box_px": np.array([50, 50, 20, 80], np.float32)}, "x0 < x1"),
+        ({"box_px": np.array([9000, 9000, 9100, 9200], np.float32)}, "not this person's"),
+        ({"keypoints_px": np.zeros((23, 3), np.float32)}, "fewer than 3 keypoints"),
+    ],
+)
+def test_evidence_that_contradicts_itself_is_refused(recoverer: Recoverer, made, change, said: str) -> None:
+    request = made[1][0]
+    broken = replace(request, person=replace(request.person, **change))
+    with pytest.raises(InputError, match=said):
+        recoverer.recover_batch([broken])
+    recoverer.recover_batch([request])

@@ -43,6 +43,7 @@ def recovery(body):
         joint_spread_mm=draw(24),
         seed=2**62 + 1,
         models={"body": f"{body.name}:{body.digest[:16]}", "base": "starter:abc"},
+        joint_error_mm=draw(24, 3),
     )  # fmt: skip
 
 
@@ -56,6 +57,7 @@ def test_a_recovery_survives_its_row(recovery, row, body):
     back = recovery_of(row, body)
     assert (back.selected, back.seed, back.models) == (recovery.selected, recovery.seed, recovery.models)
     assert back.intrinsics == recovery.intrinsics
+    np.testing.assert_array_equal(back.joint_error_mm, recovery.joint_error_mm)
     np.testing.assert_array_equal(back.person.keypoints_px, recovery.person.keypoints_px)
     np.testing.assert_array_equal(back.person.keypoints_3d_m, recovery.person.keypoints_3d_m)
     for name in vars(recovery.hypotheses):

@@ -54,6 +54,9 @@ class FakeRecoverer:
     def find(self, picture: Picture) -> list[Person]:
         return self.detector.find(picture)
 
+    def from_boxes(self, picture: Picture, boxes_px: np.ndarray) -> list[Person]:
+        return self.detector.from_boxes(picture, boxes_px)
+
     def recover_batch(self, requests: list[RecoveryRequest]) -> list[Recovery]:
         return [self._recover(request) for request in requests]
 
