@@ -60,16 +60,19 @@ class Recoverer:
     @classmethod
     def load(
         cls, *, base: str | Path = "starter", scorer: str | Path = "starter", body: str | Path = "open",
-        detector: str | Detector = "blazepose", device: str = "auto",
+        detector: str | Detector = "blazepose", device: str = "auto", threads: int = 1,
     ) -> "Recoverer":  # fmt: skip
-        """From names of shipped presets or paths; refuses models that don't belong together."""
+        """From names of shipped presets or paths; refuses models that don't belong together.
+
+        `threads` find people, on the CPU; the answers don't depend on their number.
+        """
         device = resolve_device(device)
         body_model = BodyModel.load(body)
         base_path, scorer_path = resolve(base, "base"), resolve(scorer, "scorer")
         base_model, info = load_checkpoint(base_path, "base", body_digest=body_model.digest)
         scorer_model, _ = load_checkpoint(scorer_path, "scorer", body_digest=body_model.digest)
         assert isinstance(base_model, BaseModel) and isinstance(scorer_model, HMRScorer)
-        found = load_detector(detector, device) if isinstance(detector, str) else detector
+        found = load_detector(detector, device, threads=threads) if isinstance(detector, str) else detector
         digests = {
             "detector": f"{found.name}:{found.digest[:16]}",
             "base": f"{base_path.stem}:{file_digest(base_path)[:16]}",

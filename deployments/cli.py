@@ -26,6 +26,7 @@ from alignhmr.deployments.cli_options import (
     Resume,
     Scorer,
     Seed,
+    Threads,
     checked_detector,
     checked_device,
     parse_box,
@@ -195,6 +196,7 @@ def serve(
     replicas: Annotated[
         int | None, typer.Option(min=1, help="Fixed number of model replicas; the load decides otherwise.")
     ] = None,
+    threads: Threads = None,
 ) -> None:
     """Serve the model over HTTP on Ray Serve: an image in, bodies out."""
     from alignhmr.deployments.serving.command import run
@@ -208,6 +210,7 @@ def serve(
         detector=detector,
         device=device,
         replicas=replicas,
+        threads=threads,
     )
 
 
@@ -239,6 +242,7 @@ def predict(
     base: Base = "starter",
     scorer: Scorer = "starter",
     body: Body = "open",
+    threads: Threads = None,
 ) -> None:
     """Recover everyone in a few photos, in this process, without Ray."""
     boxes = [parse_box(text) for text in box or []]
@@ -248,7 +252,7 @@ def predict(
     run(
         photos, out, hypotheses=hypotheses, seed=seed, focal_px=focal, boxes=boxes,
         formats=formats, resolution=resolution.value, detector=detector, device=device,
-        base=base, scorer=scorer, body=body,
+        base=base, scorer=scorer, body=body, threads=threads,
     )  # fmt: skip
 
 

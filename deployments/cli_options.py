@@ -64,6 +64,14 @@ Minutes = Annotated[
     float | None, typer.Option(min=0.05, help="Train for about this long instead of the preset's steps.")
 ]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on, exactly, where the run in --out stopped.")]
+Threads = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Threads that find people, in each process; the answers don't depend on it. [default: 2 where there"
+        " are cores to spare]",
+    ),
+]
 Preset = Annotated[str, typer.Option(help="Named settings to start from.")]
 Config = Annotated[Path | None, typer.Option(help="YAML file laid over the preset.")]
 

@@ -25,6 +25,7 @@ from alignhmr.core.body.motion_files import Motion, write_bvh
 from alignhmr.core.body.skeleton import JOINTS, KEYPOINTS
 from alignhmr.core.errors import AlignhmrError, InputError, NoPersonError
 from alignhmr.core.geometry.cameras import intrinsics_for
+from alignhmr.core.perception.detector import own_threads
 from alignhmr.core.perception.images import decode, iter_image_files
 from alignhmr.core.records import Hypotheses, Intrinsics, Picture, Recovery
 from alignhmr.core.recovery import Recoverer, RecoveryRequest
@@ -95,9 +96,11 @@ def run(
     base: str | Path = "starter",
     scorer: str | Path = "starter",
     body: str | Path = "open",
+    threads: int | None = None,
 ) -> list[PhotoResult]:
     """Answers every photo (a folder stands for the pictures in it) and says so, one line each.
 
+    ``threads`` find people; None: as many as this machine has for one process.
     Raises where nothing can be done at all: no picture, an output folder that can't be written, a missing
     model, or not one photo with an answer.
     """
@@ -107,11 +110,14 @@ def run(
     )
     out = _writable(Path(out))
     console = Console(highlight=False, soft_wrap=True)
-    # The networks are small: a second thread costs more in waiting than it saves, most of all on a busy machine.
+    # Torch's networks are small: a second thread costs more in waiting than it saves, most of all on a busy machine.
     torch.set_num_threads(1)
     torchvision_shim.install()
     with console.status("loading the models"):
-        recoverer = Recoverer.load(base=base, scorer=scorer, body=body, detector=detector, device=device)
+        recoverer = Recoverer.load(
+            base=base, scorer=scorer, body=body, detector=detector, device=device,
+            threads=threads or own_threads(),
+        )  # fmt: skip
         # A body of one's own has one resolution; the open one has two.
         mesh_body = recoverer.body
         if body == "open" and mesh_body.resolution != resolution:

@@ -1,5 +1,6 @@
 """What finds people: a two-method interface, and the two detectors that keep it."""
 
+import os
 from typing import Protocol
 
 import numpy as np
@@ -9,6 +10,8 @@ from alignhmr.core.errors import SetupError
 from alignhmr.core.records import Person, Picture
 
 DETECTORS: tuple[str, ...] = ("blazepose", "rtdetr-vitpose")
+MAX_THREADS = 2
+"""More than two were never measured."""
 
 
 class Detector(Protocol):
@@ -31,9 +34,15 @@ class Detector(Protocol):
         ...
 
 
-def load_detector(name: str = "blazepose", device: str = "auto", *, threads: int = 1) -> Detector:
-    """The detector of that name, ready to run. BlazePose runs on the CPU whatever the device.
+def own_threads(processes: int = 1) -> int:
+    """Threads to find people with, for each of so many processes that share this machine with nobody else."""
+    return max(1, min(MAX_THREADS, len(os.sched_getaffinity(0)) // processes))
 
+
+def load_detector(name: str = "blazepose", device: str = "auto", *, threads: int = 1) -> Detector:
+    """The detector of that name, ready to run. BlazePose runs on the CPU whatever the device, on `threads`.
+
+    The answers don't depend on the number of threads.
     Models of one's own: `rtdetr-vitpose:DETECTOR,POSE`, each a folder or a name on the model hub.
     """
     kind, _, models = name.partition(":")

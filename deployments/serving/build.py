@@ -37,6 +37,11 @@ class ServeSettings(BaseModel):
     cpus_per_replica: float = Field(
         default=1, ge=0, description="Cores a model replica reserves and computes on."
     )
+    threads: int = Field(
+        default=1,
+        ge=1,
+        description="Threads that find people in a model replica; answers don't depend on it.",
+    )
     gpus_per_replica: float = Field(default=0, ge=0, description="GPUs a model replica reserves.")
     ingress_replicas: int = Field(
         default=1, ge=1, description="HTTP ingress replicas; they decode nothing and hold no model."
@@ -103,6 +108,7 @@ def load_recoverer(settings: ServeSettings) -> Recoverer:
         body=settings.body,
         detector=settings.detector,
         device=settings.device,
+        threads=settings.threads,
     )
 
 

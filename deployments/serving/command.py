@@ -68,14 +68,19 @@ def run(
     detector: str = "blazepose",
     device: str = "auto",
     replicas: int | None = None,
+    threads: int | None = None,
     block: bool = True,
 ) -> Service:
-    """Serves until Ctrl-C or SIGTERM. ``replicas`` None: the load decides, up to half the cluster's cores."""
+    """Serves until Ctrl-C or SIGTERM. ``replicas`` None: the load decides, up to half the cluster's cores.
+
+    ``threads`` find people in each replica; None: the replicas share the cores where the machine is theirs,
+    and have one each on somebody's cluster.
+    """
     with _sigterm_is_ctrl_c():
         service = None
         try:
             print(f"starting the service on {host}:{port} ...", flush=True)
-            service = start(host, port, base, scorer, body, detector, device, replicas)
+            service = start(host, port, base, scorer, body, detector, device, replicas, threads)
             print(f"ready at {service.url} (API: {service.url}/openapi.json); Ctrl-C stops it")
             photo = (
                 f"curl -F file=@photo.jpg -F outputs=json,overlay {shlex.quote(service.url + '/v1/recover')}"
@@ -104,6 +109,7 @@ def start(
     detector: str = "blazepose",
     device: str = "auto",
     replicas: int | None = None,
+    threads: int | None = None,
     *,
     load: "Callable[[], Recoverer] | None" = None,
     settings: "ServeSettings | None" = None,
@@ -133,7 +139,7 @@ def start(
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     try:
         _refuse_second_serve()
-        deployed = settings or _scaled(given, replicas, owns_ray)
+        deployed = settings or _scaled(given, replicas, threads, owns_ray)
         application = assemble(load or partial(load_recoverer, deployed), deployed)
         service = Service(f"http://{_reachable(host)}:{port}", owns_ray)
         try:
@@ -185,9 +191,13 @@ def _refuse_second_serve() -> None:
         )
 
 
-def _scaled(settings: "ServeSettings", replicas: int | None, owns_ray: bool) -> "ServeSettings":
-    """The settings with devices and numbers of replicas that suit the cluster."""
+def _scaled(
+    settings: "ServeSettings", replicas: int | None, threads: int | None, owns_ray: bool
+) -> "ServeSettings":
+    """The settings with devices, numbers of replicas and their threads that suit the cluster."""
     import ray
+
+    from alignhmr.core.perception.detector import own_threads
 
     offered = ray.cluster_resources()
     gpus = _gpus_per_replica(settings.device)
@@ -196,12 +206,14 @@ def _scaled(settings: "ServeSettings", replicas: int | None, owns_ray: bool) -> 
     else:
         # One for every two cores; a Ray started here has more slots than cores.
         most = int((os.cpu_count() or 1) if owns_ray else offered.get("CPU", 1)) // 2
+    most = replicas or max(1, most)
     return settings.model_copy(
         update={
             "device": "cuda" if gpus else "cpu",
             "gpus_per_replica": gpus,
             "min_replicas": replicas or 1,
-            "max_replicas": replicas or max(1, most),
+            "max_replicas": most,
+            "threads": threads or (own_threads(most) if owns_ray else 1),
         }
     )
 

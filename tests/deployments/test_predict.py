@@ -13,6 +13,7 @@ from alignhmr.core.body.model import BodyModel
 from alignhmr.core.body.skeleton import KEYPOINTS
 from alignhmr.core.errors import ImageError, InputError, NoImagesError, NoPersonError, SetupError
 from alignhmr.core.geometry.rotations import axis_angle_to_matrix
+from alignhmr.core.perception.detector import own_threads
 from alignhmr.core.records import Hypotheses, Intrinsics, Person, Picture, Recovery
 from alignhmr.core.recovery import Recoverer
 from alignhmr.deployments import predict
@@ -110,6 +111,14 @@ def photo(
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(pixels).save(path, "PNG")
     return path
+
+
+@pytest.mark.parametrize(("asked", "threads"), [({}, own_threads()), ({"threads": 3}, 3)])
+def test_people_are_found_on_the_machines_threads(recoverer, monkeypatch, tmp_path, asked, threads):
+    given = {}
+    monkeypatch.setattr(predict.Recoverer, "load", lambda **options: given.update(options) or recoverer)
+    predict.run([photo(tmp_path)], tmp_path / "out", resolution="small", hypotheses=3, **asked)
+    assert given["threads"] == threads
 
 
 def test_json_and_overlay_by_default(run, tmp_path, recoverer):

@@ -4,6 +4,7 @@ import pytest
 from pydantic import ValidationError
 from ray import serve
 
+from alignhmr.deployments.serving import build
 from alignhmr.deployments.serving.app import Ingress
 from alignhmr.deployments.serving.build import ServeSettings, application, build_app
 
@@ -26,6 +27,14 @@ def test_replicas_scale_with_load_where_they_may():
     assert scaling is not None
     assert (scaling.min_replicas, scaling.max_replicas) == (2, 5)
     assert models.max_queued_requests == ServeSettings().max_queued
+
+
+def test_the_settings_reach_the_models(monkeypatch):
+    given = {}
+    monkeypatch.setattr(build.Recoverer, "load", lambda **options: given.update(options))
+    wanted = {"base": "b", "scorer": "s", "body": "y", "detector": "blazepose", "device": "cpu", "threads": 2}
+    build.load_recoverer(ServeSettings(**wanted))
+    assert given == wanted
 
 
 def test_an_unknown_setting_is_refused():

@@ -9,9 +9,11 @@ import time
 import urllib.request
 
 import pytest
+import ray
 
 from alignhmr.core.errors import AlignhmrError, AssetError, InputError, PortError
 from alignhmr.deployments.serving import command
+from alignhmr.deployments.serving.build import ServeSettings
 
 
 def test_a_port_in_use_is_refused_with_the_next_action():
@@ -60,6 +62,25 @@ def test_a_model_that_does_not_load_is_reported_before_anything_starts():
         command.start(port=0, load=load)
     with pytest.raises(AlignhmrError, match="no-such-model"):
         command.start(port=0, base="no-such-model")
+
+
+@pytest.mark.parametrize(
+    ("cores", "owns_ray", "replicas", "threads", "expected"),
+    [
+        (2, True, None, None, 2),
+        (8, True, None, None, 2),  # up to four replicas
+        (8, True, 8, None, 1),
+        (1, True, None, None, 1),
+        (8, False, None, None, 1),  # somebody's cluster: each replica has the one core it reserves
+        (8, False, None, 3, 3),
+        (2, True, 2, 4, 4),
+    ],
+)
+def test_replicas_share_the_cores(monkeypatch, cores, owns_ray, replicas, threads, expected):
+    monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": cores})
+    monkeypatch.setattr(os, "cpu_count", lambda: cores)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)))
+    assert command._scaled(ServeSettings(), replicas, threads, owns_ray).threads == expected
 
 
 RUN = """
