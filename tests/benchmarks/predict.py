@@ -18,6 +18,7 @@ import torch
 from record import finish
 
 from alignhmr.core.perception.assets import fetch
+from alignhmr.core.perception.detector import own_threads
 from alignhmr.core.perception.images import decode
 from alignhmr.core.records import Picture
 from alignhmr.core.recovery import Recoverer
@@ -64,9 +65,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="ends within 60 s")
     quick = parser.parse_args().quick
-    torch.set_num_threads(1)
+    torch.set_num_threads(1)  # as the command does
     photos = frames(9 if quick else 45)
-    recoverer = Recoverer.load(device="cpu")
+    recoverer = Recoverer.load(device="cpu", threads=own_threads())
     pictures = [decode(photo) for photo in photos]
     for hypotheses in (1, 20):
         timed(recoverer, pictures[0], hypotheses)
@@ -88,7 +89,8 @@ def main() -> None:
         "ms_1_without_detection": round(statistics.median(alone[1]), 1),
         "ms_20_without_detection": round(statistics.median(alone[20]), 1),
         "photos": len(pictures),
-        "threads": torch.get_num_threads(),
+        "threads": own_threads(),
+        "torch_threads": torch.get_num_threads(),
     }
     finish("predict", values, quick=quick)
 
