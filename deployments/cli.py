@@ -33,7 +33,7 @@ from alignhmr.deployments.cli_options import (
     parse_formats,
     show_version,
 )  # fmt: skip
-from alignhmr.deployments.cli_truth import evaluate, prepare, synth
+from alignhmr.deployments.cli_truth import calibrate, evaluate, prepare, synth
 
 app = typer.Typer(
     name="alignhmr",
@@ -216,6 +216,7 @@ def serve(
 
 app.command()(synth)
 app.command()(prepare)
+app.command()(calibrate)
 
 
 @app.command()

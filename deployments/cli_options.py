@@ -27,6 +27,11 @@ class Boxes(StrEnum):
     detected = "detected"
 
 
+class Kept(StrEnum):
+    image = "image"
+    keypoints = "keypoints"
+
+
 class Intrinsics(StrEnum):
     given = "given"
     default = "default"

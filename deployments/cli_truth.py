@@ -14,6 +14,7 @@ from alignhmr.deployments.cli_options import (
     EvaluatedSystem,
     Hypotheses,
     Intrinsics,
+    Kept,
     Scorer,
     Seed,
 )
@@ -53,6 +54,9 @@ def evaluate(
     intrinsics: Annotated[
         Intrinsics, typer.Option(help="Whether the true camera is given.")
     ] = Intrinsics.given,
+    without: Annotated[
+        list[Kept] | None, typer.Option(help="Evidence to keep from alignhmr, to see what it is worth.")
+    ] = None,
     device: Device = "auto",
 ) -> None:
     """Measure a system against the truth: a record, a table and a page with the worst cases."""
@@ -79,7 +83,7 @@ def evaluate(
         Options(
             system=system.value, predictions=predictions, base=base, scorer=scorer, body=body, detector=detector,
             device=device, hypotheses=hypotheses, joints=joints, boxes=boxes.value, intrinsics=intrinsics.value,
-            count=count, seed=seed,
+            count=count, seed=seed, without=tuple(kind.value for kind in without or ()),
         ),
     )  # fmt: skip
 
@@ -144,3 +148,32 @@ def prepare(
         source, out, split=split, count=count, seed=seed, shard_pictures=shard, workers=workers, detector=detector,
         motion=motion, backgrounds=backgrounds, overwrite=overwrite,
     )  # fmt: skip
+
+
+def calibrate(
+    data: Annotated[
+        str, typer.Argument(help="People to measure on, from `alignhmr prepare`; never trained on.")
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The calibrated checkpoint, .safetensors.")],
+    base: Base = "starter",
+    scorer: Scorer = "starter",
+    body: Body = "open",
+    people: Annotated[int, typer.Option(min=100, help="At most so many of them.")] = 1000,
+    hypotheses: Hypotheses = 20,
+    seed: Seed = 0,
+    device: Device = "auto",
+) -> None:
+    """Settle how far hypotheses spread, and what their spread says in mm of error, on people with a truth."""
+    from alignhmr.deployments.calibrate import run_calibrate
+
+    run_calibrate(
+        data,
+        out,
+        base=base,
+        scorer=scorer,
+        body=body,
+        people=people,
+        hypotheses=hypotheses,
+        seed=seed,
+        device=device,
+    )

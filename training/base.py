@@ -3,7 +3,8 @@
 The step is pure: a batch of ``Observations`` in, a loss out. The regressor is trained on parameters, joints
 and reprojection; the denoiser on the residual to the regressor's (detached) answer, so that its targets
 are what distribution adaptation will meet; the image encoder on all that and on where joints are in the picture.
-Evidence is dropped at random, so that any subset of it is enough afterwards.
+Evidence is dropped at random, so that any subset of it is enough afterwards. Workers that share a batch compute
+the loss of the whole: what is drawn for a person depends on the person's row in it, and means are over all rows.
 """
 
 import time
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from alignhmr.core.body.model import BodyModel
 from alignhmr.core.body.skeleton import KEYPOINTS
@@ -25,6 +26,8 @@ from alignhmr.core.metrics.hypotheses import four_figures
 from alignhmr.core.metrics.positions import mpjpe_mm, pa_mpjpe_mm
 from alignhmr.core.perception.assets import fetch
 from alignhmr.core.synthetic.observations import Observations, ObservationSampler
+from alignhmr.training.base_batches import Rows
+from alignhmr.training.workers import mean_over_workers
 
 
 @dataclass(frozen=True)
@@ -53,42 +56,51 @@ class DropRates:
     look: float = 0.05
 
 
-def drop(condition: Condition, rates: DropRates, generator: torch.Generator) -> Condition:
+def drop(
+    condition: Condition, rates: DropRates, generator: torch.Generator, rows: Rows | None = None
+) -> Condition:
     """Evidence as it might be: some of it missing, never all."""
-    draw = torch.rand(len(condition), generator=generator)
+    rows = rows or Rows.whole(len(condition))
+    draw, again = (torch.rand(rows.of, generator=generator)[rows.index] for _ in range(2))
+    draw, again = draw.to(condition.look.device), again.to(condition.look.device)
     image = draw >= rates.image
     keypoints = (draw < rates.image) | (draw >= rates.image + rates.keypoints) | ~condition.has_image
-    look = torch.rand(len(condition), generator=generator) >= rates.look
     # Who has no keypoints keeps the picture.
-    return condition.keep(image | ~condition.has_keypoints, keypoints, look)
+    return condition.keep(image | ~condition.has_keypoints, keypoints, again >= rates.look)
 
 
 def true_packed(batch: Observations) -> Tensor:
     return pack(BodyParameters(batch.rotations, batch.betas, batch.camera))
 
 
-class BaseStep:
-    """(batch, step number) -> loss and its parts."""
+class BaseStep(nn.Module):
+    """(batch, step number) -> loss and its parts. What it learns is the model; the body is a part of the loss."""
 
     def __init__(
         self, model: BaseModel, body: BodyModel, seed: int, weights: BaseLossWeights | None = None,
-        rates: DropRates | None = None,
+        rates: DropRates | None = None, rows: Rows | None = None,
     ) -> None:  # fmt: skip
-        self.model, self.body, self.seed = model, body, seed
+        """``rows`` says which people of the global batch its batches hold; all of them by default."""
+        super().__init__()
+        self.model, self.body, self.seed, self.rows = model, body, seed, rows
         self.weights, self.rates = weights or BaseLossWeights(), rates or DropRates()
 
-    def __call__(self, batch: Observations, step: int) -> tuple[Tensor, dict[str, float]]:
+    def forward(self, batch: Observations, step: int) -> tuple[Tensor, dict[str, float]]:
         w = self.weights
+        rows = self.rows or Rows.whole(len(batch))
+        assert len(rows.index) == len(batch), f"{len(batch)} people for {len(rows.index)} rows"
         generator = torch.Generator().manual_seed(self.seed * 7_919 + step)
         target = true_packed(batch)
-        condition = drop(batch.condition(), self.rates, generator)
+        condition = drop(batch.condition(), self.rates, generator, rows)
         encoded = self.model.encode(condition)
         initial = self.model.regress(encoded)
-        self._track_residual(target, initial)
+        image = _ImageTruth.of(batch, condition.has_image)
+        square, inside, images = self._over_all(target - initial, image)
+        self._track_residual(square)
         parts = self._body_losses(initial, target, batch)
 
-        t = torch.randint(schedule.STEPS, (len(target),), generator=generator)
-        noise = torch.randn(target.shape, generator=generator)
+        t = torch.randint(schedule.STEPS, (rows.of,), generator=generator)[rows.index].to(target.device)
+        noise = torch.randn(rows.of, target.shape[1], generator=generator)[rows.index].to(target.device)
         x0 = self.model.residual(target, initial.detach())
         noised = schedule.add_noise(x0, noise, t)
         predicted = self.model.denoise(noised[:, None], t[:, None], encoded)[:, 0]
@@ -96,8 +108,8 @@ class BaseStep:
         refined = unpack(initial.detach() + predicted * self.model.residual_std)
         joints = self.body.kinematics(refined.rotations, refined.betas).joints
         parts["diffusion_joints"] = w.diffusion_joints * _root_relative(joints, batch.joints_m).mean()
-        if encoded.image is not None:
-            parts |= self._image_losses(encoded.image, batch, condition.has_image)
+        if self.model.sees_pixels:
+            parts |= self._image_losses(encoded.image, image, inside, images)
         return torch.stack(list(parts.values())).sum(), {k: float(v.detach()) for k, v in parts.items()}
 
     def _body_losses(self, packed: Tensor, target: Tensor, batch: Observations) -> dict[str, Tensor]:
@@ -120,28 +132,58 @@ class BaseStep:
             "reprojection": w.reprojection * reprojection.mean(),
         }
 
-    def _image_losses(self, image: ImageTokens, batch: Observations, has: Tensor) -> dict[str, Tensor]:
-        """Of the encoder's own idea of each joint; a joint beside the crop can't be pointed at."""
-        root = batch.joints_m[:, :1]
-        true_m = torch.cat([batch.joints_m, batch.body_keypoints_m], 1)
-        pixels = project(true_m + batch.transl_cam_m[:, None], batch.focal_px, batch.center_px)
-        places = to_crop(pixels, batch.crop_px)[has]
-        inside = (places.abs() < 1).all(-1).float()
-        off = (image.points[..., :2] - places).abs().sum(-1) * inside
-        deep = (true_m - root)[has][..., 2]
+    def _image_losses(
+        self, image: ImageTokens | None, truth: "_ImageTruth", inside: Tensor, images: Tensor
+    ) -> dict[str, Tensor]:
+        """Of the encoder's own idea of each joint; a joint beside the crop can't be pointed at.
+
+        Sums over this worker's joints, by the mean number of a worker: their mean over workers is the mean of all.
+        """
+        w, nothing = self.weights, inside.new_zeros(())
+        if image is None:
+            return {"image_points": nothing, "image_heat": nothing, "image_depth": nothing}
+        off = (image.points[..., :2] - truth.places).abs().sum(-1) * truth.inside
+        heat = heat_loss(image.heat, truth.places) * truth.inside
+        deep = (image.points[..., 2] - truth.depth_m).abs().mean(-1)
         return {
-            "image_points": self.weights.image_points * off.sum() / inside.sum().clamp_min(1),
-            "image_heat": self.weights.image_heat
-            * (heat_loss(image.heat, places) * inside).sum()
-            / inside.sum().clamp_min(1),
-            "image_depth": self.weights.image_depth * (image.points[..., 2] - deep).abs().mean(),
+            "image_points": w.image_points * off.sum() / inside.clamp_min(1),
+            "image_heat": w.image_heat * heat.sum() / inside.clamp_min(1),
+            "image_depth": w.image_depth * deep.sum() / images.clamp_min(1e-3),
         }
 
+    def _over_all(self, residual: Tensor, image: "_ImageTruth") -> tuple[Tensor, Tensor, Tensor]:
+        """The residual's mean square, and how many joints and pictures a worker has: means over workers."""
+        counts = torch.stack([image.inside.sum(), image.inside.new_tensor(len(image.inside))])
+        told = mean_over_workers(torch.cat([residual.detach().square().mean(0), counts]))
+        return told[:-2], told[-2], told[-1]
+
     @torch.no_grad()
-    def _track_residual(self, target: Tensor, initial: Tensor) -> None:
+    def _track_residual(self, square: Tensor) -> None:
         """Running spread of the residual: the unit in which the denoiser works."""
-        std = (target - initial).square().mean(0).sqrt().clamp_min(1e-3)
-        self.model.residual_std.lerp_(std, 0.01)
+        std = square.sqrt().clamp_min(1e-3)
+        # One batch that isn't finite would spoil it for good.
+        if torch.isfinite(std).all():
+            self.model.residual_std.lerp_(std, 0.01)
+
+
+@dataclass(frozen=True)
+class _ImageTruth:
+    """Where joints and keypoints are in the pictures that are shown."""
+
+    places: Tensor
+    """[images, points, 2], over the crop in [-1, 1]."""
+    inside: Tensor
+    """[images, points], 1 where the crop holds it."""
+    depth_m: Tensor
+    """[images, points], behind the root joint."""
+
+    @classmethod
+    def of(cls, batch: Observations, has: Tensor) -> "_ImageTruth":
+        true_m = torch.cat([batch.joints_m, batch.body_keypoints_m], 1)[has]
+        pixels = project(true_m + batch.transl_cam_m[has][:, None], batch.focal_px[has], batch.center_px[has])
+        places = to_crop(pixels, batch.crop_px[has])
+        depth_m = true_m[..., 2] - true_m[:, :1, 2]
+        return cls(places, (places.abs() < 1).all(-1).float(), depth_m)
 
 
 @torch.no_grad()
@@ -149,11 +191,18 @@ def initialise(model: BaseModel, sampler: ObservationSampler, seed: int) -> None
     """Where training starts: mean and spread of the parameters over a first draw, and ImageNet's features."""
     if (image := model.encoder.image) is not None:
         image.backbone.read(fetch("backbone") / "efficientnet-lite0.pth")
-        for parameter in image.frozen():
-            parameter.requires_grad_(False)
+    learnable(model)
     packed = true_packed(sampler.sample(2048, torch.Generator().manual_seed(seed)))
     model.mean.copy_(packed.mean(0))
     model.residual_std.copy_(packed.std(0).clamp_min(1e-2))
+
+
+def learnable(model: BaseModel) -> None:
+    """Puts it into training; the image encoder's first layers are never trained."""
+    model.train().requires_grad_(True)
+    if (image := model.encoder.image) is not None:
+        for parameter in image.frozen():
+            parameter.requires_grad_(False)
 
 
 @torch.no_grad()
@@ -171,15 +220,16 @@ def evaluate(
     ``selected`` needs a scorer and is told by ``training.scorer``.
     """
     model.eval()
-    batch = sampler.sample(people, torch.Generator().manual_seed(seed))
-    noise = hypothesis_noise(hyps, torch.Generator().manual_seed(seed)).expand(people, -1, -1)
+    device = model.mean.device
+    batch = sampler.sample(people, torch.Generator().manual_seed(seed)).to(device)
+    noise = hypothesis_noise(hyps, torch.Generator().manual_seed(seed)).expand(people, -1, -1).to(device)
     started = time.perf_counter()
     parameters = unpack(model.sample(batch.condition(), noise))
     seconds = time.perf_counter() - started
     points = body.kinematics(parameters.rotations, parameters.betas)
     result = {"sampling_ms_per_person": 1000 * seconds / people}
     for name, metric in (("mpjpe", mpjpe_mm), ("pa_mpjpe", pa_mpjpe_mm)):
-        errors = metric(points.joints, batch.joints_m[:, None].expand_as(points.joints)).numpy()
+        errors = metric(points.joints, batch.joints_m[:, None].expand_as(points.joints)).cpu().numpy()
         figures = four_figures(errors, np.zeros(people, int))
         result |= {f"{name}_{key}_mm": getattr(figures, key) for key in ("zero_noise", "mean", "best_of_m")}
     transl = lift_crop_camera(parameters.camera[:, 0], batch.crop_px, batch.focal_px, batch.center_px)

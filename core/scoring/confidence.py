@@ -65,7 +65,7 @@ def fit_confidence(
     spread_mm: Float[np.ndarray, "people joints"], error_mm: Float[np.ndarray, "people joints"], *,
     hypotheses: int, data: str,
 ) -> JointConfidence:  # fmt: skip
-    """From spreads and true errors of the answers; InputError for fewer than 50 people or numbers that aren't finite."""
+    """From spreads and true errors of answers; InputError for fewer than 50 people or non-finite numbers."""
     people = len(error_mm)
     if people < LEAST_PEOPLE:
         raise InputError(f"{people} people are too few to calibrate on; give at least {LEAST_PEOPLE}")

@@ -7,8 +7,10 @@ that match nobody are not held against a system: truth doesn't name everyone in 
 
 import hashlib
 from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 
@@ -21,6 +23,8 @@ from alignhmr.core.recovery import Recoverer, RecoveryRequest
 from alignhmr.core.truth.matching import match_people
 from alignhmr.core.truth.predictions import Boxes, Camera, PredictionFile, SystemInfo, read_predictions
 from alignhmr.core.truth.records import Prediction, Sample
+
+Evidence = Literal["image", "keypoints"]
 
 
 class System(Protocol):
@@ -39,11 +43,13 @@ class Alignhmr:
 
     def __init__(
         self, recoverer: Recoverer, *, version: str = "", boxes: Boxes = "given", intrinsics: Camera = "given",
-        hypotheses: int = 20, seed: int = 0,
+        hypotheses: int = 20, seed: int = 0, without: Sequence[Evidence] = (),
     ) -> None:  # fmt: skip
+        """``without`` is evidence that is kept from it, to see what it is worth."""
         self.recoverer, self.hypotheses, self.seed = recoverer, hypotheses, seed
-        models = recoverer.models
-        self.info = SystemInfo("alignhmr", version, boxes, intrinsics, dict(models), models["body"])
+        self.without = tuple(without)
+        models, name = recoverer.models, " without ".join(["alignhmr", *self.without])
+        self.info = SystemInfo(name, version, boxes, intrinsics, dict(models), models["body"])
         self.reasons: Counter[str] = Counter()
         """Why people who were found could not be answered."""
 
@@ -57,7 +63,7 @@ class Alignhmr:
             try:
                 # Each alone: one person with too few keypoints must not cost the others.
                 [recovery] = self.recoverer.recover_batch(
-                    [RecoveryRequest(person, camera, seed, self.hypotheses)]
+                    [RecoveryRequest(_kept_from(person, self.without), camera, seed, self.hypotheses)]
                 )
             except InputError as error:
                 self.reasons[str(error)] += 1
@@ -144,6 +150,14 @@ def _people(finder: Detector | Recoverer, sample: Sample, boxes: Boxes) -> list[
         return list(enumerate(finder.from_boxes(sample.picture, wanted)))
     found = finder.find(sample.picture)
     return [(truth, found[index]) for truth, index in match_people(sample, found)]
+
+
+def _kept_from(person: Person, kinds: Sequence[Evidence]) -> Person:
+    if "image" in kinds:
+        person = replace(person, view=None)
+    if "keypoints" in kinds:
+        person = replace(person, keypoints_px=np.zeros_like(person.keypoints_px), keypoints_3d_m=None)
+    return person
 
 
 def _projected(points_m: np.ndarray, camera: Intrinsics) -> np.ndarray:

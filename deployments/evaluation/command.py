@@ -31,7 +31,7 @@ from alignhmr.core.truth.evaluate import Evaluation
 from alignhmr.core.truth.predictions import Boxes, Camera, PredictionWriter
 from alignhmr.core.truth.records import Sample
 from alignhmr.core.truth.results import Result, result_of
-from alignhmr.core.truth.systems import Alignhmr, Detector3D, FromFile, System
+from alignhmr.core.truth.systems import Alignhmr, Detector3D, Evidence, FromFile, System
 from alignhmr.deployments import torchvision_shim
 from alignhmr.deployments.evaluation.pictures import WorstCases
 from alignhmr.deployments.evaluation.report import Chapter, write_report
@@ -61,6 +61,7 @@ class Options:
     intrinsics: Camera = "given"
     count: int | None = None
     seed: int = 0
+    without: tuple[Evidence, ...] = ()
 
 
 Open = Callable[..., Iterator[Sample]]
@@ -144,7 +145,7 @@ def load_system(options: Options) -> tuple[System, list[BodyModel]]:
     )  # fmt: skip
     system = Alignhmr(
         recoverer, version=ours, boxes=options.boxes, intrinsics=options.intrinsics,
-        hypotheses=options.hypotheses, seed=options.seed,
+        hypotheses=options.hypotheses, seed=options.seed, without=options.without,
     )  # fmt: skip
     # Vertices are computed on the CPU whatever the device: they are metrics, in one precision everywhere.
     return system, [BodyModel.load(options.body)]

@@ -106,7 +106,7 @@ class PersonAnswer(_Closed):
     )
     joint_error_mm: list[list[Finite]] | None = Field(
         default=None,
-        description="For each joint, the expected error relative to the root and the two ends of its 90 % interval, mm; "
+        description="For each joint, the expected error relative to the root and the ends of its 90 % interval, mm; "
         "calibrated on held-out people as the base model's card says. Null where it was never calibrated.",
     )
     score: Finite = Field(
