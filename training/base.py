@@ -47,6 +47,11 @@ class BaseLossWeights:
     image_heat: float = 0.5
 
 
+QUIET = 0.15
+"""Share of bodies that the denoiser meets without noise: the zero-noise answer starts where no draw of 157 Gaussians
+ever lies, and was 2 % worse than the initial estimate before it was taught there."""
+
+
 @dataclass(frozen=True)
 class DropRates:
     """Probabilities that a kind of evidence is hidden from a person who has it; one of pixels and keypoints stays."""
@@ -100,7 +105,9 @@ class BaseStep(nn.Module):
         parts = self._body_losses(initial, target, batch)
 
         t = torch.randint(schedule.STEPS, (rows.of,), generator=generator)[rows.index].to(target.device)
-        noise = torch.randn(rows.of, target.shape[1], generator=generator)[rows.index].to(target.device)
+        noise = torch.randn(rows.of, target.shape[1], generator=generator)
+        noise = noise * (torch.rand(rows.of, 1, generator=generator) >= QUIET)
+        noise = noise[rows.index].to(target.device)
         x0 = self.model.residual(target, initial.detach())
         noised = schedule.add_noise(x0, noise, t)
         predicted = self.model.denoise(noised[:, None], t[:, None], encoded)[:, 0]
