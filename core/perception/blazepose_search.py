@@ -8,6 +8,9 @@ costs 11 ms of one CPU core, too much to tile every photo finely. So:
 2. a closer look at each faint candidate that nobody found so far explains;
 3. finer grids, unless one near person was found and nobody else: a photo of one person is most often of one
    person, a photo of several is of any number, and those who stand together are of one size.
+
+Cheaper grids were tried on 103 video frames with 179 people: windows of 2/3 instead of 0.6 (10 instead of 15 on a
+tall frame) lost 17 of them, an overlap of 1/3 instead of 1/2 lost 9, half of the closer looks 2, of whom one was real.
 """
 
 from collections.abc import Iterator
@@ -59,7 +62,7 @@ MAX_LEVELS = 2
 MAX_ASPECT = 1.25
 MAX_CLOSER_LOOKS = 8
 MAX_GRID = 24
-"""Windows of one grid: half a second of one core."""
+"""Windows of one grid: a quarter of a second of one core."""
 DUPLICATE = 0.15
 """Two skeletons nearer than this (in body sizes) are one person's."""
 PART = 0.75

@@ -68,8 +68,10 @@ def test_transparent_is_white_and_of_an_animation_the_first_frame_counts() -> No
     assert tuple(decode(data).pixels[5, 5]) == (254, 0, 0) or tuple(decode(data).pixels[5, 5]) == (255, 0, 0)
 
 
-def test_focal_length_from_exif() -> None:
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_focal_length_from_exif(orientation: int) -> None:
     exif = Image.Exif()
+    exif[0x0112] = orientation
     exif.get_ifd(0x8769)[0xA405] = 26
     focal = decode(encoded(sample(400, 300), "JPEG", exif=exif)).exif_focal_px
     assert focal == pytest.approx(26 / 43.2666 * 500, rel=1e-4)
