@@ -73,8 +73,7 @@ Threads = Annotated[
     int | None,
     typer.Option(
         min=1,
-        help="Threads that find people, in each process; the answers don't depend on it. [default: 2 where there"
-        " are cores to spare]",
+        help="Threads that find people; the answers don't depend on it. Left out: 2 where there are cores to spare.",
     ),
 ]
 Preset = Annotated[str, typer.Option(help="Named settings to start from.")]
