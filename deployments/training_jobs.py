@@ -17,9 +17,10 @@ from alignhmr.deployments.runtime import resolve_device
 from alignhmr.deployments.training_config import load_training_config
 
 if TYPE_CHECKING:
+    from alignhmr.training.alignment import PreferencePlan
     from alignhmr.training.data import Labels
     from alignhmr.training.judgement import Judgement
-    from alignhmr.training.run import PreferencePlan, PreferenceRun
+    from alignhmr.training.run import PreferenceRun
 
 log = logging.getLogger(__name__)
 
@@ -103,11 +104,12 @@ def run_dpo(
     from alignhmr.core.checkpoints import file_digest, load_checkpoint, resolve
     from alignhmr.deployments.runtime import start_ray
     from alignhmr.deployments.storage import open_location
+    from alignhmr.training.alignment import PreferencePlan, run_name
     from alignhmr.training.data import read_labels, split
     from alignhmr.training.fit import held_out_people
     from alignhmr.training.judgement import judge
     from alignhmr.training.preference import PreferenceConfig
-    from alignhmr.training.run import PreferencePlan, run_name, run_preference
+    from alignhmr.training.run import run_preference
 
     console, out = console or Console(stderr=True), Path(out)
     body_model = BodyModel.load(body)

@@ -56,25 +56,29 @@ AS_IT_IS = AugmentationConfig(strength=0.0)
 
 def observe(
     sightings: Sequence[Sighting], body: BodyModel, crop_px: int, generator: torch.Generator,
-    config: AugmentationConfig | None = None,
+    config: AugmentationConfig | None = None, *, first: int = 0, of: int | None = None,
 ) -> Observations:  # fmt: skip
-    """A batch to learn from; the generator alone decides how each is changed."""
+    """A batch to learn from; the generator alone decides how each is changed.
+
+    The sightings may be the rows from ``first`` on of a batch ``of`` so many, each changed as it would be there.
+    """
     c = config or AugmentationConfig()
     count = len(sightings)
+    of = of or count
 
     def uniform(*size: int) -> Tensor:
-        return torch.rand(*size, generator=generator)
+        return torch.rand(of, *size, generator=generator)[first : first + count]
 
     def normal(*size: int) -> Tensor:
-        return torch.randn(*size, generator=generator)
+        return torch.randn(of, *size, generator=generator)[first : first + count]
 
     def stacked(name: str) -> Tensor:
         return torch.from_numpy(np.stack([np.asarray(getattr(s, name), np.float32) for s in sightings]))
 
     on = float(c.strength > 0)
-    flip = uniform(count) < c.mirror * on
-    turned = (uniform(count) < c.turn * on).float()
-    angle = (normal(count) * c.turn_rad).clamp(-1.0, 1.0) * turned
+    flip = uniform() < c.mirror * on
+    turned = (uniform() < c.turn * on).float()
+    angle = (normal() * c.turn_rad).clamp(-1.0, 1.0) * turned
     center, focal = stacked("center_px"), stacked("focal_px")
     place = _Move(flip, angle, center)
 
@@ -89,18 +93,18 @@ def observe(
     seen = stacked("keypoints_px")
     detected_box = keypoint_box(seen, stacked("picture_px"))
     box = stacked("box_px")
-    follow = (uniform(count) < c.detected_box * on) & (_overlap(box, detected_box) > 0.5)
+    follow = (uniform() < c.detected_box * on) & (_overlap(box, detected_box) > 0.5)
     box = torch.where(follow[:, None], detected_box, box)
     side = (box[:, 2:] - box[:, :2]).amax(-1, keepdim=True).clamp_min(1.0) * CROP_MARGIN
     middle = place.pixels(((box[:, :2] + box[:, 2:]) / 2)[:, None])[:, 0]
-    middle = middle + (normal(count, 2) * c.shift).clamp(-0.12, 0.12) * side * on
-    side = side * (normal(count, 1) * c.scale * on).clamp(-0.25, 0.3).exp()
+    middle = middle + (normal(2) * c.shift).clamp(-0.12, 0.12) * side * on
+    side = side * (normal(1) * c.scale * on).clamp(-0.25, 0.3).exp()
     crop = torch.cat([middle, side], -1)
 
     keypoints = torch.cat([place.pixels(seen[..., :2]), seen[..., 2:]], -1)
     keypoints = torch.where(flip[:, None, None], keypoints[:, list(KEYPOINT_MIRROR)], keypoints)
-    keypoints[..., :2] += normal(*keypoints.shape[:2], 2) * (c.keypoint_noise * on * side[:, None] / 2)
-    keypoints[..., 2] *= uniform(*keypoints.shape[:2]) >= c.keypoint_loss * on
+    keypoints[..., :2] += normal(keypoints.shape[1], 2) * (c.keypoint_noise * on * side[:, None] / 2)
+    keypoints[..., 2] *= uniform(keypoints.shape[1]) >= c.keypoint_loss * on
     has_3d = [s.keypoints_3d_m is not None for s in sightings]
     depth = torch.from_numpy(
         np.stack(
@@ -109,7 +113,7 @@ def observe(
     ).float()
     depth = torch.where(flip[:, None, None], depth[:, list(KEYPOINT_MIRROR)], depth)
 
-    looks = torch.rand(count, 16, generator=generator).numpy()
+    looks = uniform(16).numpy()
     pictures = np.stack(
         [
             _picture(s, bool(flip[i]), float(angle[i]), crop[i].numpy(), crop_px, looks[i], c)

@@ -8,10 +8,11 @@ from torch import nn
 
 from alignhmr.core.checkpoints import CheckpointInfo
 
-_WHAT = {
-    "base": "A conditional diffusion model over SMPL-format parameters: 2D keypoints in, bodies out.",
-    "scorer": "HMR-Scorer: rates hypotheses of one person, and estimates their error, without 3D labels.",
+_LICENCES = {
+    "": "Apache-2.0; the motion clips are under zlib, from the CMU motion capture database",
+    "efficientnet-lite0": "the image encoder began with EfficientNet-Lite0's ImageNet weights, Apache-2.0",
 }
+_PLACES = "where the crop looks, from box and camera"
 
 
 def write_card(
@@ -20,24 +21,25 @@ def write_card(
     """Markdown beside the weights."""
     recipe = dict(info.recipe)
     parameters = sum(parameter.numel() for parameter in model.parameters())
+    steps = recipe["recipe"]["loop"]["steps"]
     lines = [
         f"# {name}",
         "",
-        _WHAT.get(info.kind, info.kind),
+        _what(info),
         "",
         f"- {parameters:,} parameters, safetensors, sha256 `{digest}`",
         f"- body model: {info.body_model} (`{info.body_digest[:16]}`)",
-        f"- seed {recipe.get('seed')}, {recipe['recipe']['loop']['steps']:,} steps,"
-        f" {recipe.get('minutes')} minutes on {recipe.get('machine')}, torch {recipe.get('torch')}",
-        f"- learned from made people only; motion: {', '.join(recipe.get('clips', []))}",
-        f"- data digest `{recipe.get('data_digest', '')[:16]}`",
+        f"- {'preset ' + recipe['preset'] + ', ' if recipe.get('preset') else ''}seed {recipe.get('seed')},"
+        f" {steps:,} steps, {recipe.get('minutes')} minutes on {recipe.get('machine')}, torch {recipe.get('torch')}",
+        *_shipped(recipe, name, steps),
+        *_data(recipe),
         *([f"- hypotheses of base `{recipe['base']}`"] if "base" in recipe else []),
-        "- licence: Apache-2.0; the motion clips are under zlib, from the CMU motion capture database",
+        *([f"- began with the weights of `{recipe['init']}`"] if "init" in recipe else []),
+        f"- licence: {'; '.join(_licences(info))}",
         "",
         "## Metrics",
         "",
-        f"On made people in motion that was never trained on ({', '.join(recipe.get('held_out_clips', []))}):"
-        " simulated detections, no photos. Best-of-M needs the truth to choose and is no headline.",
+        _judged_by(recipe),
         "",
         "| metric | value |",
         "|---|---|",
@@ -58,3 +60,77 @@ def write_card(
         lines += [""]
     lines += ["## Recipe", "", "```json", json.dumps(recipe["recipe"], indent=1), "```", ""]
     path.write_text("\n".join(lines))
+
+
+def _what(info: CheckpointInfo) -> str:
+    if info.kind != "base":
+        return "HMR-Scorer: rates hypotheses of one person, and estimates their error, without 3D labels."
+    image = info.config.get("image", "none")
+    if image == "none":
+        return (
+            "A conditional diffusion model over SMPL-format parameters. It sees 2D keypoints and "
+            f"{_PLACES}; no pixels."
+        )
+    return (
+        f"A conditional diffusion model over SMPL-format parameters. It sees a crop of {info.config['crop_px']} x"
+        f" {info.config['crop_px']} pixels (through {image}), 2D keypoints, and {_PLACES}; any of them may be missing."
+    )
+
+
+def _shipped(recipe: dict[str, Any], name: str, steps: int) -> list[str]:
+    if "step" not in recipe:
+        return []
+    if recipe["step"] == steps:
+        return [f"- the weights shipped are those of the last step, {steps:,}"]
+    return [
+        f"- the weights shipped are the best on the way, of step {recipe['step']:,}, chosen by the zero-noise PA-MPJPE of"
+        f" the people below, which therefore flatters them a little; those of the last step are in"
+        f" `{name}-last.safetensors`"
+    ]
+
+
+def _data(recipe: dict[str, Any]) -> list[str]:
+    motion = f"motion: {', '.join(recipe.get('clips', []))} (`{recipe.get('data_digest', '')[:16]}`)"
+    if "mixture" not in recipe:
+        return [f"- learned from made people's simulated detections only; {motion}"]
+    lines = [f"- learned from prepared people (`{recipe['mixture'][:16]}`) with pictures:"]
+    lines += [
+        f"  - weight {source['weight']:g}, {source['people']:,} people: {'; '.join(map(_plan, source['plans']))}"
+        for source in recipe["data"]
+    ]
+    return [*lines, f"- and from simulated detections; {motion}"]
+
+
+def _plan(plan: dict[str, Any]) -> str:
+    """A source's plan in words, as far as it says where the people are from."""
+    if "data_set" in plan:
+        return f"data set {plan['data_set']}"
+    if "domain" in plan:
+        return f"made people, {plan['domain']} {plan.get('split', '')} seed {plan.get('seed', 0)}"
+    return f"made people of folder `{str(plan['made'])[:16]}`" if "made" in plan else "unknown source"
+
+
+def _licences(info: CheckpointInfo) -> list[str]:
+    texts = [_LICENCES[""]]
+    if (image := info.config.get("image")) in _LICENCES:
+        texts.append(_LICENCES[image])
+    plans = [plan for source in info.recipe.get("data", []) for plan in source["plans"]]
+    names = sorted({plan["data_set"] for plan in plans if "data_set" in plan})
+    if names:
+        texts.append(f"learned from {', '.join(names)}, whose licences say who may use what came of them")
+    return texts
+
+
+def _judged_by(recipe: dict[str, Any]) -> str:
+    oracle = "Best-of-M needs the truth to choose and is no headline."
+    if judged := recipe.get("judged_by"):
+        plans = [plan for source in judged["data"] for plan in source["plans"]]
+        return (
+            f"By the evaluator, on {judged['people']} prepared people who were held out (`{judged['digest'][:16]}`:"
+            f" {'; '.join(map(_plan, plans))}), with true boxes and cameras, over 12 limb joints; _low and _high are the"
+            f" ends of a 95 % interval over clips. {oracle}"
+        )
+    return (
+        f"On made people in motion that was never trained on ({', '.join(recipe.get('held_out_clips', []))}):"
+        f" simulated detections, no photos. {oracle}"
+    )

@@ -13,9 +13,20 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from alignhmr.core.errors import InputError
+
 Step = Callable[[Any, int], tuple[Tensor, dict[str, float]]]
 """(batch, step number) -> (loss, what to report)."""
 Reporter = Callable[[int, dict[str, float]], None]
+
+PATIENCE = 10
+"""Steps in a row without a finite gradient, after which there is nothing to wait for: the weights stand still."""
+
+
+class DivergedError(InputError):
+    """The loss stayed something else than a number; the weights are those of the last step that was one."""
+
+    code = "diverged"
 
 
 @dataclass(frozen=True)
@@ -113,21 +124,34 @@ class Trainer:
 
 
 def train(trainer: Trainer, step: Step, batches: Iterable[Any], report: Reporter) -> None:
-    """Runs until ``config.steps``, or until the batches end; reports means over ``report_every`` steps."""
+    """Runs until ``config.steps``, or until the batches end; reports means over ``report_every`` steps.
+
+    A step without a finite gradient is left out of what is learned and of the means; DivergedError after
+    ``PATIENCE`` of them in a row.
+    """
     sums: dict[str, float] = {}
-    seen = 0
+    seen = lost = 0
     for batch in batches:
         if trainer.config.steps is not None and trainer.step_number >= trainer.config.steps:
             break
         loss, values = step(batch, trainer.step_number)
         values = {"loss": float(loss.detach()), **values}
         values["grad_norm"] = trainer.update(loss)
-        for name, value in values.items():
-            sums[name] = sums.get(name, 0.0) + value
-        seen += 1
+        if math.isfinite(values["grad_norm"]):
+            for name, value in values.items():
+                sums[name] = sums.get(name, 0.0) + value
+            seen, lost = seen + 1, 0
+        else:
+            lost += 1
+        if lost == PATIENCE:
+            raise DivergedError(
+                f"the gradient was no finite number {PATIENCE} steps in a row, up to step {trainer.step_number:,} (loss"
+                f" {values['loss']:.4g}): lower the learning rate of {trainer.config.learning_rate:g}"
+            )
         if (
             trainer.step_number % trainer.config.report_every == 0
             or trainer.step_number == trainer.config.steps
         ):
-            report(trainer.step_number, {name: total / seen for name, total in sums.items()})
+            means = {name: total / seen for name, total in sums.items()}
+            report(trainer.step_number, means or dict.fromkeys(values, math.nan))
             sums, seen = {}, 0

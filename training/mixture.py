@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int
@@ -131,6 +132,7 @@ class Mixture:
             if not (math.isfinite(weight) and weight > 0):
                 raise InputError(f"{location} has weight {weight}; weights are numbers above 0")
         self.seed = seed
+        self.weights = [float(weight) for _, weight in parts]
         self.sources = [
             Source(str(location), _topic(seed, index), block_shards, open_location)
             for index, (location, _) in enumerate(parts)
@@ -148,6 +150,15 @@ class Mixture:
             for file in source.files:
                 digest.update(f"{index} {file.name} {file.rows} {file.identity}\n".encode())
         return digest.hexdigest()
+
+    @property
+    def about(self) -> list[dict[str, Any]]:
+        """Weight, people and plans of each source, for a reader; not where they lie."""
+        told = []
+        for source, weight in zip(self.sources, self.weights, strict=True):
+            plans = sorted({file.identity for file in source.files})
+            told.append({"weight": weight, "people": source.rows, "plans": [_told(plan) for plan in plans]})
+        return told
 
     def rows(self, k: int, batch_size: int, rank: int = 0, world: int = 1) -> list[Sighting]:
         """This worker's share of global batch k, which is rows ``k * batch_size`` on of the stream."""
@@ -203,6 +214,13 @@ def _files(location: str, filesystem: arrow_fs.FileSystem, folder: str) -> list[
     if not files:
         raise InputError(f"nobody is in the {len(names)} files of {location}; prepare more pictures")
     return files
+
+
+def _told(identity: str) -> dict[str, Any]:
+    plan = json.loads(identity)
+    if "data_set" in plan:
+        plan["data_set"] = plan["data_set"].partition(":")[0]  # what follows is a path
+    return plan
 
 
 def _one_body(sources: list[Source]) -> str:

@@ -1,20 +1,19 @@
-"""Preference optimisation on Ray Train: the same loop, objective and batches, spread over workers.
+"""Runs on Ray Train: the same steps, loop and batches as in one process, spread over workers.
 
-The only file of ``training`` that knows Ray; the caller has started it. Each worker reads the label rows and
-takes its share of every global batch; gradients are averaged over workers (gloo on CPUs, NCCL on GPUs), so
-the loss curve doesn't depend on their number. A run that dies goes on from its last committed checkpoint: a
-lost worker within the run, a lost run when the same plan is started again in the same folder.
+The only file of ``training`` that knows Ray; the caller has started it. Each worker takes its share of every global
+batch; gradients are averaged over workers (gloo on CPUs, NCCL on GPUs), so the loss curve doesn't depend on their
+number. A run that dies goes on from its last committed checkpoint: a lost worker within the run, a lost run when the
+same one is started again in the same folder.
 """
 
-import hashlib
-import json
 import logging
 import shutil
 import tempfile
 import threading
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
-from itertools import islice
+from collections.abc import Callable, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,54 +22,27 @@ import ray
 import ray.train
 import ray.train.torch
 import torch
+from ray.exceptions import RayError
 from ray.train import Checkpoint, CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
+from ray.train.v2._internal.exceptions import RayTrainError, UserExceptionWithTraceback
+from ray.train.v2.api.exceptions import TrainingFailedError, WorkerGroupError
+from torch import nn
 
-from alignhmr.core.body.model import BodyModel
-from alignhmr.core.checkpoints import file_digest, load_checkpoint
 from alignhmr.core.diffusion.model import BaseModel
-from alignhmr.core.errors import AcceleratorError, InputError, SetupError
-from alignhmr.training.data import pair_batches, read_labels, split
-from alignhmr.training.loop import LoopConfig, Trainer, train
-from alignhmr.training.preference import PreferenceConfig, PreferenceObjective, alarm, drift_mm
-from alignhmr.training.state import load_state, save_state
+from alignhmr.core.errors import AcceleratorError, AlignhmrError, InputError, SetupError
+from alignhmr.training.alignment import PreferencePlan, align
+from alignhmr.training.base_run import BasePlan, train_base
+from alignhmr.training.loop import DivergedError, Step, Trainer
+from alignhmr.training.state import load_state, read_notes, save_state
+from alignhmr.training.workplace import Listener, Pictures, Workplace
 
 log = logging.getLogger(__name__)
 
 Watch = Callable[[dict[str, float]], None]
+Job = Callable[[Workplace], None]
+"""What each worker does; crosses to it."""
 _STATE = "state.safetensors"
-
-
-@dataclass(frozen=True)
-class PreferencePlan:
-    """Everything that the result of a run depends on."""
-
-    data: str
-    base: str
-    """Path of the checkpoint that is policy and reference."""
-    steps: int = 100
-    batch_size: int = 128
-    """Pairs of a global batch."""
-    learning_rate: float = 2e-5
-    objective: PreferenceConfig = field(default_factory=PreferenceConfig)
-    body: str = "open"
-    seed: int = 0
-    report_every: int = 5
-    save_every: int = 25
-    threads: int = 1
-    """Per worker; two workers on two cores fight with more."""
-
-    def loop(self) -> LoopConfig:
-        return LoopConfig(
-            steps=self.steps,
-            learning_rate=self.learning_rate,
-            warmup_steps=min(10, self.steps // 4),
-            final_rate=0.1,
-            weight_decay=0.0,
-            # Few small steps need no average of weights: it would only lag behind.
-            ema_decay=0.0,
-            report_every=self.report_every,
-        )
 
 
 @dataclass(frozen=True)
@@ -90,131 +62,49 @@ def run_preference(
 
     ``folder`` keeps the checkpoints of an unfinished run until it ends well; all workers must see it.
     """
-    _check_room(plan, workers, device)
-    board = _Board.options(num_cpus=0).remote()  # type: ignore[attr-defined]
-    config = {
-        "plan": plan, "device": device.partition(":")[0], "filesystem": filesystem, "board": board
-    }  # fmt: skip
-    trainer = TorchTrainer(
-        _work,
-        train_loop_config=config,
-        scaling_config=ScalingConfig(
-            num_workers=workers,
-            use_gpu=device != "cpu",
-            resources_per_worker={"CPU": 1, "GPU": 1} if device != "cpu" else {"CPU": 1},
-        ),
-        torch_config=TorchConfig(backend="gloo" if device == "cpu" else "nccl"),
-        run_config=RunConfig(
-            name=name,
-            storage_path=str(folder.absolute()),
-            failure_config=FailureConfig(max_failures=max_failures),
-            checkpoint_config=CheckpointConfig(num_to_keep=2),
-        ),
-    )
-    with _Watcher(board, watch):
-        result = trainer.fit()
+    check_room(workers, device, {"pairs": plan.batch_size})
+    job = partial(align, plan, filesystem)
+    result = _run(
+        job, folder, name, workers=workers, device=device, threads=plan.threads, max_failures=max_failures,
+        listener=_Rows(watch) if watch else Listener(),
+    )  # fmt: skip
     assert result.checkpoint is not None, "the last step always commits a checkpoint"
-    policy = _policy(plan)
+    policy = plan.policy()
     with result.checkpoint.as_directory() as committed:
-        notes = load_state(Path(committed) / _STATE, _trainer(policy, plan))
+        path = Path(committed) / _STATE
+        load_state(path, plan.trainer(policy))
+        notes = read_notes(path)
     shutil.rmtree(folder / name, ignore_errors=True)
     return PreferenceRun(policy.eval().requires_grad_(False), notes["history"], notes["alarms"])
 
 
-def run_name(plan: PreferencePlan) -> str:
-    """Tells plans apart: a folder with another plan's checkpoints isn't taken up."""
-    text = json.dumps({**asdict(plan), "base_digest": file_digest(Path(plan.base))}, sort_keys=True)
-    return f"unfinished-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+def run_base(
+    plan: BasePlan, first: Path, out: Path, name: str, *, folder: Path, workers: int = 1, device: str = "cpu",
+    max_failures: int = 3, listener: Listener | None = None,
+) -> None:  # fmt: skip
+    """Trains a base model, whose first weights are in the checkpoint ``first``; writes what ``course.follow`` says.
+
+    ``folder`` keeps the run's state, and a run that is found there goes on. All workers must see the three of them.
+    """
+    pictures = {"prepared people": plan.recipe.sightings} if plan.data else {}
+    check_room(workers, device, {"simulated detections": plan.recipe.batch_size, **pictures})
+    job = partial(train_base, plan, first.absolute(), out.absolute(), name)
+    _run(
+        job, folder, "run", workers=workers, device=device, threads=plan.threads, max_failures=max_failures,
+        listener=listener or Listener(),
+    )  # fmt: skip
 
 
-def _work(config: dict[str, Any]) -> None:
-    """One worker, from its first step or from the last committed checkpoint."""
-    plan: PreferencePlan = config["plan"]
-    torch.set_num_threads(plan.threads)
-    context = ray.train.get_context()
-    rank, world = context.get_world_rank(), context.get_world_size()
-    device = ray.train.torch.get_device() if config["device"] == "cuda" else torch.device("cpu")
-
-    body = BodyModel.load(plan.body)
-    labels = read_labels(plan.data, body, file_digest(Path(plan.base)), filesystem=config["filesystem"])
-    training, _ = split(labels)
-    policy = _policy(plan)
-    objective = PreferenceObjective(policy, plan.objective).to(device)
-    body = body.to(device)
-    trainer = _trainer(policy, plan)
-    notes: dict[str, Any] = {"history": [], "alarms": []}
-    if checkpoint := ray.train.get_checkpoint():
-        with checkpoint.as_directory() as committed:
-            notes = load_state(Path(committed) / _STATE, trainer)
-        log.info("rank %d goes on from step %d", rank, trainer.step_number)
-    wrapped = ray.train.torch.prepare_model(objective, move_to_device=False)
-    # The same people each time, so that the drift is a curve.
-    evidence = training.people.encoded(policy, device)
-    watched = evidence.take(torch.arange(min(64, len(training.people))))
-
-    def step(batch: Any, number: int) -> tuple[torch.Tensor, dict[str, float]]:
-        return wrapped(batch.to(device))
-
-    def report(number: int, values: dict[str, float]) -> None:
-        values = _mean_over_workers(values, device)
-        if rank == 0:
-            values["drift_mm"] = drift_mm(policy, objective.reference, body, watched)
-            row = {"step": number, **values}
-            notes["history"].append(row)
-            if (sentence := alarm(values)) and sentence not in notes["alarms"]:
-                notes["alarms"].append(sentence)
-            config["board"].put.remote(row)
-
-    batches = pair_batches(
-        training, evidence, plan.batch_size, plan.seed, start=trainer.step_number, rank=rank, world=world
-    )
-    while trainer.step_number < plan.steps:
-        stop = min(plan.steps, (trainer.step_number // plan.save_every + 1) * plan.save_every)
-        train(trainer, step, islice(batches, stop - trainer.step_number), report)
-        _commit(trainer, notes, rank)
-
-
-def _commit(trainer: Trainer, notes: dict[str, Any], rank: int) -> None:
-    """All workers meet here; the first one's state becomes the checkpoint. Ray counts it once it is whole."""
-    values = {"step": trainer.step_number}
-    if rank:
-        ray.train.report(values)
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        save_state(Path(folder) / _STATE, trainer, notes)
-        ray.train.report(values, checkpoint=Checkpoint.from_directory(folder))
-
-
-def _policy(plan: PreferencePlan) -> BaseModel:
-    policy, _ = load_checkpoint(Path(plan.base), "base", body_digest=BodyModel.load(plan.body).digest)
-    assert isinstance(policy, BaseModel)
-    for parameter in policy.trainable_in_alignment():
-        parameter.requires_grad_(True)
-    return policy
-
-
-def _trainer(policy: BaseModel, plan: PreferencePlan) -> Trainer:
-    return Trainer(policy, policy.trainable_in_alignment(), plan.loop())
-
-
-def _mean_over_workers(values: dict[str, float], device: torch.device) -> dict[str, float]:
-    """What one worker saw is a share of the batch; the curve is of the whole."""
-    distributed = torch.distributed
-    if not (distributed.is_available() and distributed.is_initialized()):
-        return values
-    names = sorted(values)
-    told = torch.tensor([values[name] for name in names], dtype=torch.float64, device=device)
-    distributed.all_reduce(told)
-    return dict(zip(names, (told / distributed.get_world_size()).tolist(), strict=True))
-
-
-def _check_room(plan: PreferencePlan, workers: int, device: str) -> None:
+def check_room(workers: int, device: str, batch: Mapping[str, int]) -> None:
+    """Whether Ray has a place for each worker, and each can have its share of what a batch holds."""
     if workers < 1:
         raise InputError(f"{workers} workers were asked for; give 1 or more")
-    if plan.batch_size % workers:
-        raise InputError(
-            f"a batch of {plan.batch_size} pairs can't be shared evenly by {workers} workers; give a multiple"
-        )
+    for what, count in batch.items():
+        if count % workers:
+            raise InputError(
+                f"a batch of {count} {what} can't be shared evenly by {workers} workers; give a multiple, or another"
+                " number of --workers"
+            )
     have = ray.cluster_resources()
     if have.get("CPU", 0) < workers:
         raise SetupError(
@@ -227,46 +117,202 @@ def _check_room(plan: PreferencePlan, workers: int, device: str) -> None:
         )
 
 
+def _run(
+    job: Job, folder: Path, name: str, *, workers: int, device: str, threads: int, max_failures: int,
+    listener: Listener,
+) -> ray.train.Result:  # fmt: skip
+    """Does the job on all workers, from what ``folder/name`` keeps of it, and passes on what they tell."""
+    board = _Board.options(num_cpus=0).remote()  # type: ignore[attr-defined]
+    on_gpu = device != "cpu"
+    trainer = TorchTrainer(
+        _work,
+        train_loop_config={"job": job, "on_gpu": on_gpu, "threads": threads, "board": board},
+        scaling_config=ScalingConfig(
+            num_workers=workers,
+            use_gpu=on_gpu,
+            resources_per_worker={"CPU": 1, "GPU": 1} if on_gpu else {"CPU": 1},
+        ),
+        torch_config=TorchConfig(backend="nccl" if on_gpu else "gloo"),
+        run_config=RunConfig(
+            name=name,
+            storage_path=str(folder.absolute()),
+            failure_config=FailureConfig(max_failures=max_failures),
+            checkpoint_config=CheckpointConfig(num_to_keep=2),
+        ),
+    )
+    with _Watcher(board, listener) as watcher:
+        try:
+            result = trainer.fit()
+        except TrainingFailedError as error:
+            if (said := watcher.failure()) is not None:
+                raise said from None
+            raise _lost(error, max_failures, folder) or error from None
+        if (said := watcher.failure()) is not None:
+            raise said
+    return result
+
+
+def _work(config: dict[str, Any]) -> None:
+    """One worker. What is wrong with the input is told to the driver, and no worker tries again."""
+    board = config["board"]
+    if ray.get(board.failure.remote()) is not None:
+        return
+    torch.set_num_threads(config["threads"])
+    place = _InRay(board, config["on_gpu"])
+    try:
+        config["job"](place)
+    except AlignhmrError as error:
+        ray.get(board.fail.remote(error))
+        # All workers diverge together; what is wrong with one of them leaves the others waiting.
+        if not isinstance(error, DivergedError):
+            raise
+
+
+class _InRay:
+    """A worker among several; its state is what Ray Train has committed."""
+
+    def __init__(self, board: Any, on_gpu: bool) -> None:
+        context = ray.train.get_context()
+        self.rank, self.world = context.get_world_rank(), context.get_world_size()
+        self.device = ray.train.torch.get_device() if on_gpu else torch.device("cpu")
+        self.listener: Listener = _Teller(board)
+
+    def wrapped(self, step: Step) -> Step:
+        if self.world == 1 or not isinstance(step, nn.Module):
+            return step
+        # A part without evidence in a worker's share has no gradient there. Buffers are kept equal by their owners.
+        return nn.parallel.DistributedDataParallel(step, find_unused_parameters=True, broadcast_buffers=False)
+
+    def notes(self) -> dict[str, Any] | None:
+        with _committed() as path:
+            return None if path is None else read_notes(path)
+
+    def restore(self, trainer: Trainer) -> None:
+        with _committed() as path:
+            assert path is not None
+            load_state(path, trainer)
+        log.info("rank %d goes on from step %d", self.rank, trainer.step_number)
+
+    def keep(self, trainer: Trainer, notes: dict[str, Any]) -> None:
+        """All workers meet here; the first one's state becomes the checkpoint. Ray counts it once it is whole."""
+        values = {"step": trainer.step_number}
+        if self.rank:
+            ray.train.report(values)
+            return
+        with tempfile.TemporaryDirectory() as folder:
+            save_state(Path(folder) / _STATE, trainer, notes)
+            ray.train.report(values, checkpoint=Checkpoint.from_directory(folder))
+
+    def clear(self) -> None:
+        pass  # the driver's business, once all workers have ended
+
+
+@contextmanager
+def _committed():
+    """Path of the last committed state, or None."""
+    checkpoint = ray.train.get_checkpoint()
+    if checkpoint is None:
+        yield None
+        return
+    with checkpoint.as_directory() as folder:
+        yield Path(folder) / _STATE
+
+
+def _lost(error: TrainingFailedError, max_failures: int, folder: Path) -> SetupError | None:
+    """What to say where workers were lost; None for an error in them, which is a defect."""
+    failures = error.worker_failures.values() if isinstance(error, WorkerGroupError) else ()
+    # Those who lose a partner raise errors of their own.
+    lost = [
+        failure
+        for failure in failures
+        if isinstance(failure, (RayError, RayTrainError))
+        and not isinstance(failure, UserExceptionWithTraceback)
+    ]
+    if not lost:
+        return None
+    return SetupError(
+        f"workers were lost {max_failures + 1} times, the last by: {str(lost[0]).splitlines()[0]}; what was kept is in"
+        f" {folder}: see that there is memory enough, and start it again (--resume)"
+    )
+
+
 @ray.remote
 class _Board:
     """Where the first worker puts what it has to tell, and the driver looks for it."""
 
     def __init__(self) -> None:
-        self._rows: list[dict[str, float]] = []
+        self._told: list[tuple[str, tuple]] = []
+        self._failure: AlignhmrError | None = None
 
-    def put(self, row: dict[str, float]) -> None:
-        self._rows.append(row)
+    def put(self, method: str, told: tuple) -> None:
+        self._told.append((method, told))
 
-    def take(self) -> list[dict[str, float]]:
-        rows, self._rows = self._rows, []
-        return rows
+    def take(self) -> list[tuple[str, tuple]]:
+        told, self._told = self._told, []
+        return told
+
+    def fail(self, error: AlignhmrError) -> None:
+        self._failure = self._failure or error
+
+    def failure(self) -> AlignhmrError | None:
+        return self._failure
+
+
+class _Teller(Listener):
+    """Passes on to the board, and waits until it is there: a worker that ends takes what it hasn't sent along."""
+
+    def __init__(self, board: Any) -> None:
+        self._board = board
+
+    def started(self, done: int, steps: int | None) -> None:
+        self._put("started", done, steps)
+
+    def learned(self, step: int, values: Mapping[str, float]) -> None:
+        self._put("learned", step, dict(values))
+
+    def judged(self, step: int, figures: Mapping[str, float], pictures: Pictures) -> None:
+        self._put("judged", step, dict(figures), dict(pictures))
+
+    def _put(self, method: str, *told: Any) -> None:
+        ray.get(self._board.put.remote(method, told))
+
+
+class _Rows(Listener):
+    def __init__(self, watch: Watch) -> None:
+        self._watch = watch
+
+    def learned(self, step: int, values: Mapping[str, float]) -> None:
+        self._watch({"step": step, **values})
 
 
 class _Watcher:
-    """Passes the board's rows on while the run blocks the main thread."""
+    """Passes on what the board holds while the run blocks the main thread."""
 
-    def __init__(self, board: Any, watch: Watch | None, every_s: float = 0.3) -> None:
-        self._board, self._watch, self._every_s = board, watch, every_s
+    def __init__(self, board: Any, listener: Listener, every_s: float = 0.3) -> None:
+        self._board, self._listener, self._every_s = board, listener, every_s
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def __enter__(self) -> "_Watcher":
-        if self._watch:
-            self._thread.start()
+        self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._end.set()
-        if self._watch:
-            self._thread.join()
-            self._pass_on()
+        self._thread.join()
+        self._pass_on()
         ray.kill(self._board)
+
+    def failure(self) -> AlignhmrError | None:
+        return ray.get(self._board.failure.remote())
 
     def _run(self) -> None:
         while not self._end.wait(self._every_s):
             self._pass_on()
 
     def _pass_on(self) -> None:
-        assert self._watch is not None
-        for row in ray.get(self._board.take.remote()):
-            self._watch(row)
+        for method, told in ray.get(self._board.take.remote()):
+            try:
+                getattr(self._listener, method)(*told)
+            except Exception:  # who only listens must not cost the run
+                log.exception("a listener failed at %s", method)

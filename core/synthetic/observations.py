@@ -66,6 +66,20 @@ class Observations:
     def __len__(self) -> int:
         return len(self.betas)
 
+    def to(self, device: str | torch.device) -> "Observations":
+        return Observations(**{field.name: getattr(self, field.name).to(device) for field in fields(self)})
+
+    def take(self, index: slice) -> "Observations":
+        """Some consecutive people."""
+        first = int(self.has_image[: index.start or 0].sum())
+        count = int(self.has_image[index].sum())
+        rest = {
+            field.name: getattr(self, field.name)[index]
+            for field in fields(Observations)
+            if field.name != "crops"
+        }
+        return Observations(crops=self.crops[first : first + count], **rest)
+
     def condition(self) -> Condition:
         """What the model is told."""
         return make_condition(

@@ -13,6 +13,7 @@ from alignhmr.core.scoring.scorer import ScorerConfig
 from alignhmr.training import fit
 from alignhmr.training.loop import LoopConfig
 from alignhmr.training.recipe import BaseRecipe, Evaluation, ScorerRecipe
+from alignhmr.training.state import read_notes
 
 LOOP = LoopConfig(steps=20, warmup_steps=4, report_every=5)
 JUDGE = Evaluation(every=10, people=8, hypotheses=3)
@@ -123,7 +124,7 @@ def test_a_run_by_the_clock_is_resumed(bench, tmp_path):
     with pytest.raises(Killed):
         run(tmp_path, minutes=10, report=killed_at(15))
     told: list[tuple[int, int | None]] = []
-    notes = fit.read_notes(tmp_path / "base.state.safetensors")
+    notes = read_notes(tmp_path / "base.state.safetensors")
     assert notes["minutes"] == 10 and notes["plan"]["recipe"]["loop"]["steps"] is None
     with pytest.raises(Killed):
         run(tmp_path, resume=True, started=lambda *at: told.append(at), report=killed_at(25))

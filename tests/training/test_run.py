@@ -15,10 +15,11 @@ from alignhmr.core.diffusion.model import BaseModel
 from alignhmr.core.errors import InputError, SetupError
 from alignhmr.deployments.training_jobs import run_dpo
 from alignhmr.training import fit
+from alignhmr.training.alignment import PreferencePlan, run_name
 from alignhmr.training.data import pair_batches, read_labels, split
 from alignhmr.training.loop import Trainer, train
 from alignhmr.training.preference import PreferenceConfig, PreferenceObjective
-from alignhmr.training.run import PreferencePlan, run_name, run_preference
+from alignhmr.training.run import run_preference
 
 pytestmark = [
     pytest.mark.ray,

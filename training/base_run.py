@@ -1,0 +1,230 @@
+"""A base model's run: its data opened, its first weights, and the course that it follows.
+
+A plan names everything by place and value, so that it can be sent to workers; each opens the data for itself.
+"""
+
+import copy
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from alignhmr.core.body.model import BodyModel
+from alignhmr.core.checkpoints import CheckpointInfo, file_digest, load_checkpoint, resolve, save_checkpoint
+from alignhmr.core.diffusion.model import BaseModel
+from alignhmr.core.errors import CompatibilityError, InputError
+from alignhmr.core.synthetic.motion import Clip, split_clips
+from alignhmr.core.synthetic.observations import Observations, ObservationSampler
+from alignhmr.core.synthetic.poses import PoseMix, PoseSampler
+from alignhmr.training import base as base_training
+from alignhmr.training.base_batches import PictureBatches, Rows, mixed_batches, observation_batches
+from alignhmr.training.course import Course, Judged, follow, identity
+from alignhmr.training.held_out import HeldOut, check_body
+from alignhmr.training.loop import Step, Trainer
+from alignhmr.training.mixture import Mixture, OpenLocation, local_folder
+from alignhmr.training.recipe import BaseRecipe, clips_digest
+from alignhmr.training.workplace import Alone, Workplace
+
+_SMALLEST_PX = 32
+"""Of the crops that a model is given which doesn't look at them."""
+CHOSEN_BY = "pa_mpjpe_zero_noise_mm"
+
+
+@dataclass(frozen=True)
+class BasePlan:
+    """Everything that a run depends on."""
+
+    recipe: BaseRecipe
+    clips: tuple[Clip, ...]
+    """All of them: which are held out is decided by name."""
+    data: tuple[tuple[str, float], ...] = ()
+    """Folders of prepared people, and their weights."""
+    held_out: str | None = None
+    """Folder of prepared people to be judged by; without, it is simulated detections of held-out motion."""
+    open_location: OpenLocation = local_folder
+    body: str = "open"
+    init: str | None = None
+    """A base checkpoint to begin with."""
+    seed: int = 0
+    minutes: float | None = None
+    preset: str = ""
+    threads: int = 1
+    """Of each worker."""
+
+
+@dataclass(frozen=True)
+class BaseRun:
+    """A plan whose data are open and belong together."""
+
+    recipe: BaseRecipe
+    body: BodyModel
+    training: ObservationSampler
+    held_out: ObservationSampler
+    mixture: Mixture | None
+    judges: HeldOut | None
+    init: str | None
+    seed: int
+    minutes: float | None
+    about: dict[str, Any]
+
+    @classmethod
+    def of(cls, plan: BasePlan) -> "BaseRun":
+        """Opens the data. InputError or CompatibilityError where they can't be used, or not together."""
+        body = BodyModel.load(plan.body)
+        mixture = judges = None
+        if plan.data:
+            mixture = Mixture(plan.data, seed=plan.seed, open_location=plan.open_location)
+        if plan.held_out is not None:
+            people = Mixture([(plan.held_out, 1.0)], open_location=plan.open_location)
+            _check_apart(mixture, people, plan.held_out)
+            judges = HeldOut(people, body, plan.recipe.evaluation.people)
+        return cls.with_data(
+            plan.recipe, plan.clips, body, mixture, judges, init=plan.init, seed=plan.seed,
+            minutes=plan.minutes, preset=plan.preset,
+        )  # fmt: skip
+
+    @classmethod
+    def with_data(
+        cls, recipe: BaseRecipe, clips: tuple[Clip, ...], body: BodyModel, mixture: Mixture | None,
+        judges: HeldOut | None, *, init: str | None = None, seed: int = 0, minutes: float | None = None,
+        preset: str = "",
+    ) -> "BaseRun":  # fmt: skip
+        """Without a mixture the model sees no pixels, whatever the recipe says: nothing would teach it to."""
+        training, held_out, about = samplers(body, clips, recipe.poses)
+        about |= {"seed": seed, "preset": preset}
+        if mixture is None:
+            recipe = replace(recipe, model=replace(recipe.model, image="none"))
+        else:
+            check_body(mixture, body)
+            about |= {"mixture": mixture.digest, "data": mixture.about}
+        if judges is not None:
+            about |= {
+                "judged_by": {"digest": judges.digest, "people": len(judges.sightings), "data": judges.about}
+            }
+        if init is not None:
+            path = resolve(init, "base")
+            about |= {"init": f"{path.stem}:{file_digest(path)}"}
+        return cls(recipe, body, training, held_out, mixture, judges, init, seed, minutes, about)
+
+    def first_model(self) -> BaseModel:
+        """The weights of step 0: the user's checkpoint, or new ones with ImageNet's features."""
+        if self.init is not None:
+            return self._initial_of_user(self.init)
+        torch.manual_seed(self.seed)
+        model = BaseModel(self.recipe.model)
+        base_training.initialise(model, self.training, self.seed)
+        return model
+
+    def course(self, place: Workplace, first: Callable[[], BaseModel]) -> Course:
+        """What this worker does; ``first`` gives the weights of step 0, the same to all."""
+        recipe, device = self.recipe, place.device
+        people = recipe.sightings if self.mixture is not None else 0
+        rows = Rows.shared(people, recipe.batch_size, place.rank, place.world)
+
+        def build() -> tuple[Trainer, Step]:
+            model = first().to(device)
+            base_training.learnable(model)
+            slow = model.encoder.image.pretrained() if model.encoder.image is not None else ()
+            trainer = Trainer(model, model.parameters(), recipe.loop, slow)
+            body = copy.deepcopy(self.body).to(device)
+            step = base_training.BaseStep(model, body, self.seed, recipe.losses, recipe.drop, rows)
+            return trainer, step
+
+        def judge(model: nn.Module, people: int, hypotheses: int) -> Judged:
+            assert isinstance(model, BaseModel)
+            if self.judges is not None:
+                return self.judges.judged(model, people, hypotheses)
+            body = copy.deepcopy(self.body).to(device)
+            figures = base_training.evaluate(model, body, self.held_out, people=people, hyps=hypotheses)
+            return Judged(figures)
+
+        return Course(
+            "base", recipe, build, lambda start: self._batches(start, place), judge, self.body, self.about,
+            minutes=self.minutes, people=people + recipe.batch_size,
+            pictures=people if recipe.model.image != "none" else 0, chosen_by=CHOSEN_BY,
+        )  # fmt: skip
+
+    def _batches(self, start: int, place: Workplace) -> Iterator[Observations]:
+        recipe, share = self.recipe, (place.rank, place.world)
+        if self.mixture is None:
+            return observation_batches(self.training, recipe.batch_size, self.seed, start, *share)
+        crop_px = recipe.model.crop_px if recipe.model.image != "none" else _SMALLEST_PX
+        pictures = PictureBatches(self.mixture, self.body, recipe.sightings, crop_px, recipe.augmentation)
+        return mixed_batches(self.training, recipe.batch_size, pictures, self.seed, start, *share)
+
+    def _initial_of_user(self, init: str) -> BaseModel:
+        path = resolve(init, "base")
+        model, info = load_checkpoint(path, "base", body_digest=self.body.digest)
+        assert isinstance(model, BaseModel)
+        theirs, ours = vars(model.config), vars(self.recipe.model)
+        other = [name for name in ours if ours[name] != theirs[name] and name != "temperature"]
+        if other == ["image"] and self.mixture is None:
+            raise CompatibilityError(
+                f"{path} sees pixels, and without --data there are none to learn from; name prepared people with --data"
+            )
+        if other:
+            name = other[0]
+            raise CompatibilityError(
+                f"{path} has {name} {theirs[name]}, the preset {ours[name]}; begin from a checkpoint of the same sizes, or"
+                f" give its sizes with --config (model: {name}: {theirs[name]})"
+            )
+        begun = BaseModel(self.recipe.model)
+        begun.load_state_dict(model.state_dict())
+        return begun
+
+
+def train_base(plan: BasePlan, first: Path, out: Path, name: str, place: Workplace) -> None:
+    """What each worker does; ``first`` is a checkpoint with the weights of step 0, and ``out`` a folder all see."""
+    run = BaseRun.of(plan)
+
+    def model() -> BaseModel:
+        begun, _ = load_checkpoint(first, "base", body_digest=run.body.digest)
+        assert isinstance(begun, BaseModel)
+        return begun
+
+    follow(run.course(place, model), place, out, name)
+
+
+def write_first(run: BaseRun, path: Path) -> dict[str, Any]:
+    """Writes the weights of step 0, in full precision, and returns what the run is told apart by."""
+    model, body = run.first_model(), run.body
+    save_checkpoint(path, model, CheckpointInfo("base", vars(run.recipe.model), body.name, body.digest))
+    return identity(run.course(Alone(path), lambda: model))
+
+
+def samplers(
+    body: BodyModel, clips: tuple[Clip, ...] | list[Clip], mix: PoseMix
+) -> tuple[ObservationSampler, ObservationSampler, dict[str, Any]]:
+    """People to learn from, people to be judged on, and what the motion was."""
+    training, held_out = split_clips(list(clips))
+    about = {
+        "clips": [clip.name for clip in training],
+        "held_out_clips": [clip.name for clip in held_out],
+        "data_digest": clips_digest(training + held_out),
+    }
+    return (
+        ObservationSampler(body, PoseSampler(training, mix)),
+        # Judged on motion as it was captured, with a little jitter: no procedural or recombined poses.
+        ObservationSampler(body, PoseSampler(held_out, replace(mix, mocap=1.0, recombined=0.0, jitter=0.3))),
+        about,
+    )
+
+
+def _check_apart(mixture: Mixture | None, people: Mixture, location: str) -> None:
+    """InputError where someone would be learned from and judged by."""
+    theirs = {file.identity for source in people.sources for file in source.files}
+    for source in mixture.sources if mixture is not None else []:
+        if theirs & {file.identity for file in source.files}:
+            raise InputError(
+                f"{location} and {source.location} hold the same people, who can't both teach and judge; prepare others to"
+                " be held out (`alignhmr prepare ... --split test`)"
+            )
+    if any(json.loads(plan).get("split") == "train" for plan in theirs):
+        raise InputError(
+            f"{location} holds made people of the training split, whose motion and scenes are learned from; prepare the"
+            " held-out ones with --split test"
+        )
