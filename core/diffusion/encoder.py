@@ -1,15 +1,17 @@
 """From evidence to one vector a person: what regressor and denoiser share, computed once per person."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from alignhmr.core.body.skeleton import KEYPOINTS
 from alignhmr.core.diffusion.condition import Condition
 from alignhmr.core.diffusion.image_tokens import ImageTokens, PointTokens
+from alignhmr.core.diffusion.patch_tokens import PatchTokens
 
 
 @dataclass(frozen=True)
@@ -19,15 +21,28 @@ class Encoded:
     vector: Float[Tensor, "people width"]
     tokens: Float[Tensor, "people tokens width"] | None = None
     """For a denoiser that attends; None for one that doesn't."""
+    seen: Bool[Tensor, "people tokens"] | None = None
+    """Which of the tokens stand for something that is there; the first of each person does."""
     image: ImageTokens | None = None
     """Of the people with a picture; None if nobody has one."""
 
-    def take(self, index: Tensor | np.ndarray) -> "Encoded":
+    def take(self, index: Tensor | np.ndarray | slice) -> "Encoded":
         """Of some of the people; what the pictures said is left behind."""
-        return Encoded(self.vector[index], None if self.tokens is None else self.tokens[index])
+        tokens, seen = (None if part is None else part[index] for part in (self.tokens, self.seen))
+        return Encoded(self.vector[index], tokens, seen)
 
     def to(self, device: str | torch.device) -> "Encoded":
-        return Encoded(self.vector.to(device), None if self.tokens is None else self.tokens.to(device))
+        tokens, seen = (None if part is None else part.to(device) for part in (self.tokens, self.seen))
+        return Encoded(self.vector.to(device), tokens, seen)
+
+
+def concatenate(parts: Sequence[Encoded]) -> Encoded:
+    """People of several batches, one after another; what the pictures said is left behind."""
+    vector = torch.cat([part.vector for part in parts])
+    if parts[0].tokens is None:
+        return Encoded(vector)
+    tokens, seen = ([getattr(part, name) for part in parts] for name in ("tokens", "seen"))
+    return Encoded(vector, torch.cat(tokens), torch.cat(seen))
 
 
 class ResidualBlock(nn.Module):
@@ -48,7 +63,7 @@ class ResidualBlock(nn.Module):
 class MlpEncoder(nn.Module):
     """A linear map of each kind of evidence, or a learned vector where it is missing; their sum through blocks."""
 
-    def __init__(self, width: int, blocks: int, image: PointTokens | None) -> None:
+    def __init__(self, width: int, blocks: int, image: PointTokens | PatchTokens | None) -> None:
         super().__init__()
         self.image = image
         if image is not None:

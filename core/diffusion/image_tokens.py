@@ -11,7 +11,6 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from alignhmr.core.body.skeleton import JOINTS, KEYPOINTS
-from alignhmr.core.errors import InputError
 from alignhmr.core.perception.backbone import EfficientNetLite0
 
 POINTS = len(JOINTS) + len(KEYPOINTS)
@@ -32,6 +31,8 @@ class ImageTokens:
     """Logits of each heat map."""
     local: Float[Tensor, "images points local"]
     whole: Float[Tensor, "images global"]
+    patches: Float[Tensor, "images channels down across"]
+    """Features all over the crop, for an encoder that attends."""
 
     def flat(self) -> Float[Tensor, "images features"]:
         spread = self.spread[..., None]
@@ -42,9 +43,15 @@ class PointTokens(nn.Module):
     """A crop -> ``ImageTokens``, by EfficientNet-Lite0 and a small pyramid of its features."""
 
     size: int = POINTS * (4 + _LOCAL) + _GLOBAL
+    local_width: int = _LOCAL
+    whole_width: int = _GLOBAL
+    patch_width: int = 128
 
-    def __init__(self, crop_px: int) -> None:
+    def __init__(self, crop_px: int, *, trained: bool = True) -> None:
         super().__init__()
+        self.patches = crop_px // 16
+        """On each side of the crop."""
+        self.trained = trained
         self.backbone = EfficientNetLite0()
         fine, middle, coarse = self.backbone.channels
         self.coarse = nn.Conv2d(coarse, 128, 1)
@@ -78,31 +85,20 @@ class PointTokens(nn.Module):
             self.fine(first) + nn.functional.interpolate(self.down(middle), scale_factor=2, mode="bilinear")
         )
         heat = self.heat(fine)
-        points, spread = _mean_of(heat, self.depth(fine))
+        points, spread = mean_points(heat, self.depth(fine))
         sampled = nn.functional.grid_sample(middle, points[:, None, :, :2].detach(), align_corners=False)
         local = relu(self.local(sampled[:, :, 0].mT))
         whole = relu(self.whole(relu(self.squeeze(maps[1])).flatten(1)))
-        return ImageTokens(points, spread, heat, local, whole)
+        return ImageTokens(points, spread, heat, local, whole, middle)
 
     def frozen(self) -> list[nn.Parameter]:
         """What is never trained."""
-        return self.backbone.front_parameters()
+        return self.backbone.front_parameters() if self.trained else list(self.backbone.parameters())
 
     def pretrained(self) -> list[nn.Parameter]:
         """What is trained more slowly than the rest."""
         front = {id(parameter) for parameter in self.frozen()}
         return [p for p in self.backbone.parameters() if id(p) not in front]
-
-
-def point_tokens(name: str, crop_px: int) -> PointTokens | None:
-    """The image encoder of that name; None for "none"."""
-    if name == "none":
-        return None
-    if name != "efficientnet-lite0":
-        raise InputError(f"unknown image encoder {name!r}; choose efficientnet-lite0 or none")
-    if crop_px % 32 or crop_px <= 0:
-        raise InputError(f"crops of {crop_px} px don't divide into strides of 32; give a multiple of 32")
-    return PointTokens(crop_px)
 
 
 def cells(heat: Float[Tensor, "images points rows columns"]) -> Float[Tensor, "cells 2"]:
@@ -129,14 +125,15 @@ def heat_loss(
     return -(target * heat.flatten(-2).log_softmax(-1)).sum(-1)
 
 
-def _mean_of(
+def mean_points(
     heat: Float[Tensor, "images points rows columns"], depth: Float[Tensor, "images points rows columns"]
 ) -> tuple[Float[Tensor, "images points 3"], Float[Tensor, "images points"]]:
-    """Mean place and depth under each heat map, and its standard deviation."""
-    share = heat.flatten(-2).softmax(-1)
-    places = cells(heat)
-    mean = share @ places
-    square = share @ places.square().sum(-1)
-    spread = (square - mean.square().sum(-1)).clamp_min(1e-6).sqrt()
-    deep = (share * depth.flatten(-2)).sum(-1)
+    """Mean place and depth under each heat map, and its standard deviation; in float32 whatever the networks use."""
+    with torch.autocast(heat.device.type, enabled=False):
+        share = heat.float().flatten(-2).softmax(-1)
+        places = cells(heat)
+        mean = share @ places
+        square = share @ places.square().sum(-1)
+        spread = (square - mean.square().sum(-1)).clamp_min(1e-6).sqrt()
+        deep = (share * depth.float().flatten(-2)).sum(-1)
     return torch.cat([mean, deep[..., None]], -1), spread

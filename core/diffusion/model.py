@@ -5,18 +5,29 @@ estimate, in units of its standard deviation over the training data (the second 
 adaptation'): noise zero gives one deterministic answer, M noises give M hypotheses.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from alignhmr.core.diffusion import schedule
+from alignhmr.core.diffusion.attention import Layers
 from alignhmr.core.diffusion.condition import Condition
 from alignhmr.core.diffusion.denoiser import MlpDenoiser
 from alignhmr.core.diffusion.encoder import Encoded, MlpEncoder
-from alignhmr.core.diffusion.image_tokens import point_tokens
+from alignhmr.core.diffusion.image_tokens import PointTokens
+from alignhmr.core.diffusion.kinematic_denoiser import KinematicDenoiser
 from alignhmr.core.diffusion.parameters import SIZE
+from alignhmr.core.diffusion.patch_tokens import PatchTokens
+from alignhmr.core.diffusion.token_encoder import TokenEncoder
+from alignhmr.core.errors import InputError
+from alignhmr.core.perception import vision_backbone
+
+TRANSFORMERS = "transformers:"
+"""Before the folder or name of a vision model in ``BaseModelConfig.image``."""
 
 
 @dataclass(frozen=True)
@@ -24,9 +35,10 @@ class BaseModelConfig:
     """Parts and sizes of the networks."""
 
     image: str = "efficientnet-lite0"
-    """What looks at pixels; "none" for a model that looks at keypoints alone."""
+    """What looks at pixels: EfficientNet-Lite0, or ``transformers:FOLDER`` of a vision model; "none" for a model
+    that looks at keypoints alone."""
     crop_px: int = 128
-    """Side of the picture that it sees; a multiple of 32."""
+    """Side of the picture that it sees; a multiple of 32 for EfficientNet-Lite0."""
     width: int = 640
     encoder_blocks: int = 3
     denoiser_width: int = 512
@@ -34,6 +46,26 @@ class BaseModelConfig:
     temperature: float = 1.0
     """Standard deviation of the initial noise of hypotheses, chosen on held-out people so that their spread is
     that of the truth."""
+    parts: str = "mlp"
+    """What encoder and denoiser are made of: "mlp", one vector a person; or "transformer", tokens that attend."""
+    heads: int = 8
+    feed_forward: int = 2048
+    """Hidden width of a transformer's layers."""
+    hops: Sequence[int] = field(default_factory=lambda: [7, 6, 5, 4, 3, 1])
+    """How far a joint sees along the kinematic tree in each of the transformer denoiser's blocks."""
+    train_image: bool = True
+    """Whether what looks at pixels learns further from where it was pretrained."""
+    backbone: dict[str, Any] | None = None
+    """What the vision model of ``transformers`` is; None where there is none, or where nobody has looked yet."""
+
+    def described(self) -> "BaseModelConfig":
+        """With ``backbone`` filled in from the folder that ``image`` names, so that a checkpoint needs no folder.
+
+        SetupError where there is no such model, CompatibilityError where it gives no patch tokens.
+        """
+        if self.backbone is not None or not self.image.startswith(TRANSFORMERS):
+            return self
+        return replace(self, backbone=vision_backbone.describe(self.image.removeprefix(TRANSFORMERS)))
 
 
 class BaseModel(nn.Module):
@@ -43,11 +75,12 @@ class BaseModel(nn.Module):
     residual_std: Tensor
 
     def __init__(self, config: BaseModelConfig | None = None) -> None:
+        """With random weights. InputError for parts or sizes that don't exist."""
         super().__init__()
-        self.config = c = config or BaseModelConfig()
-        self.encoder = MlpEncoder(c.width, c.encoder_blocks, point_tokens(c.image, c.crop_px))
+        self.config = c = (config or BaseModelConfig()).described()
+        self.encoder = _encoder(c, _image_encoder(c))
         self.regressor = nn.Sequential(nn.LayerNorm(c.width), nn.Linear(c.width, SIZE))
-        self.denoiser = MlpDenoiser(c.denoiser_width, c.denoiser_blocks, c.width)
+        self.denoiser = _denoiser(c)
         # The regressor answers a deviation from this mean, and the denoiser one in units of this spread.
         self.register_buffer("mean", torch.zeros(SIZE))
         self.register_buffer("residual_std", torch.ones(SIZE))
@@ -63,8 +96,9 @@ class BaseModel(nn.Module):
         return self.encoder(condition)
 
     def regress(self, encoded: Encoded) -> Float[Tensor, "people params"]:
-        """The initial estimate, as a packed parameter vector."""
-        return self.mean + self.regressor(encoded.vector)
+        """The initial estimate, as a packed parameter vector; in float32 whatever the networks use."""
+        with torch.autocast(self.mean.device.type, enabled=False):
+            return self.mean + self.regressor(encoded.vector.float())
 
     def denoise(
         self, x_t: Float[Tensor, "people hyps params"], t: Int[Tensor, "people hyps"], encoded: Encoded
@@ -77,6 +111,14 @@ class BaseModel(nn.Module):
     ) -> Float[Tensor, "*batch params"]:
         """x0 of a body: its deviation from the initial estimate, normalised."""
         return (packed - initial) / self.residual_std
+
+    def recompute(self, on: bool) -> None:
+        """Whether gradients work activations of transformers out again instead of keeping them: a third more time."""
+        for module in self.modules():
+            if isinstance(module, Layers):
+                module.recompute = on
+            elif isinstance(module, vision_backbone.VisionBackbone):
+                module.recompute(on)
 
     def trainable_in_alignment(self) -> list[nn.Parameter]:
         """What preference optimisation moves: the denoiser. With the encoder and the regressor held, policy
@@ -95,6 +137,43 @@ class BaseModel(nn.Module):
             x0 = self.denoise(x, torch.full(x.shape[:-1], t, device=x.device), encoded)
             x = x0 if t_next is None else schedule.ddim_step(x, x0, t, t_next)
         return initial + x * self.residual_std
+
+
+def _image_encoder(c: BaseModelConfig) -> PointTokens | PatchTokens | None:
+    if c.image == "none":
+        return None
+    if c.image.startswith(TRANSFORMERS):
+        assert c.backbone is not None, "described() fills it in"
+        if c.crop_px <= 0:
+            raise InputError(
+                f"crops of {c.crop_px} px hold nothing; give the side of the vision model's input"
+            )
+        return PatchTokens(c.backbone, trained=c.train_image)
+    if c.image != "efficientnet-lite0":
+        raise InputError(
+            f"unknown image encoder {c.image!r}; choose efficientnet-lite0, transformers:FOLDER or none"
+        )
+    if c.crop_px % 32 or c.crop_px <= 0:
+        raise InputError(f"crops of {c.crop_px} px don't divide into strides of 32; give a multiple of 32")
+    return PointTokens(c.crop_px, trained=c.train_image)
+
+
+def _encoder(c: BaseModelConfig, image: PointTokens | PatchTokens | None) -> MlpEncoder | TokenEncoder:
+    if c.parts == "mlp":
+        return MlpEncoder(c.width, c.encoder_blocks, image)
+    if c.parts == "transformer":
+        return TokenEncoder(c.width, c.encoder_blocks, c.heads, c.feed_forward, image)
+    raise InputError(f"unknown parts {c.parts!r} of a base model; choose mlp or transformer")
+
+
+def _denoiser(c: BaseModelConfig) -> MlpDenoiser | KinematicDenoiser:
+    if c.parts == "mlp":
+        return MlpDenoiser(c.denoiser_width, c.denoiser_blocks, c.width)
+    if len(c.hops) != c.denoiser_blocks:
+        raise InputError(
+            f"{c.denoiser_blocks} blocks of the denoiser and hops for {len(c.hops)} of them; give one number each"
+        )
+    return KinematicDenoiser(c.denoiser_width, c.heads, c.feed_forward, tuple(c.hops), c.width)
 
 
 def hypothesis_noise(hyps: int, generator: torch.Generator) -> Float[Tensor, "hyps params"]:
