@@ -7,7 +7,7 @@ that match nobody are not held against a system: truth doesn't name everyone in 
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal, Protocol
@@ -25,6 +25,8 @@ from alignhmr.core.truth.predictions import Boxes, Camera, PredictionFile, Syste
 from alignhmr.core.truth.records import Prediction, Sample
 
 Evidence = Literal["image", "keypoints"]
+Watch = Callable[[Recovery, Sample, int], None]
+"""Told of an answer, its sample and which of the people it is about."""
 
 
 class System(Protocol):
@@ -43,11 +45,11 @@ class Alignhmr:
 
     def __init__(
         self, recoverer: Recoverer, *, version: str = "", boxes: Boxes = "given", intrinsics: Camera = "given",
-        hypotheses: int = 20, seed: int = 0, without: Sequence[Evidence] = (),
+        hypotheses: int = 20, seed: int = 0, without: Sequence[Evidence] = (), watch: Watch | None = None,
     ) -> None:  # fmt: skip
-        """``without`` is evidence that is kept from it, to see what it is worth."""
+        """``without`` is evidence that is kept from it, to see what it is worth; ``watch`` is told of each answer."""
         self.recoverer, self.hypotheses, self.seed = recoverer, hypotheses, seed
-        self.without = tuple(without)
+        self.without, self.watch = tuple(without), watch
         models, name = recoverer.models, " without ".join(["alignhmr", *self.without])
         self.info = SystemInfo(name, version, boxes, intrinsics, dict(models), models["body"])
         self.reasons: Counter[str] = Counter()
@@ -68,6 +70,8 @@ class Alignhmr:
             except InputError as error:
                 self.reasons[str(error)] += 1
                 continue
+            if self.watch is not None:
+                self.watch(recovery, sample, index)
             answers.append(prediction_of(recovery, sample.id, index))
         return answers
 
