@@ -8,7 +8,9 @@ the loss of the whole: what is drawn for a person depends on the person's row in
 """
 
 import time
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -19,8 +21,9 @@ from alignhmr.core.body.skeleton import KEYPOINTS
 from alignhmr.core.diffusion import schedule
 from alignhmr.core.diffusion.condition import Condition, to_crop
 from alignhmr.core.diffusion.image_tokens import ImageTokens, heat_loss
-from alignhmr.core.diffusion.model import BaseModel, hypothesis_noise
+from alignhmr.core.diffusion.model import TRANSFORMERS, BaseModel, hypothesis_noise
 from alignhmr.core.diffusion.parameters import BodyParameters, pack, unpack
+from alignhmr.core.diffusion.patch_tokens import PatchTokens
 from alignhmr.core.geometry.cameras import lift_crop_camera, project
 from alignhmr.core.metrics.hypotheses import four_figures
 from alignhmr.core.metrics.positions import mpjpe_mm, pa_mpjpe_mm
@@ -28,6 +31,10 @@ from alignhmr.core.perception.assets import fetch
 from alignhmr.core.synthetic.observations import Observations, ObservationSampler
 from alignhmr.training.base_batches import Rows
 from alignhmr.training.workers import mean_over_workers
+
+Precision = Literal["fp32", "bf16"]
+_AT_ONCE = 64
+"""People sampled at once in ``evaluate``: the tokens of all would not fit."""
 
 
 @dataclass(frozen=True)
@@ -83,10 +90,15 @@ class BaseStep(nn.Module):
 
     def __init__(
         self, model: BaseModel, body: BodyModel, seed: int, weights: BaseLossWeights | None = None,
-        rates: DropRates | None = None, rows: Rows | None = None,
+        rates: DropRates | None = None, rows: Rows | None = None, precision: Precision = "fp32",
     ) -> None:  # fmt: skip
-        """``rows`` says which people of the global batch its batches hold; all of them by default."""
+        """``rows`` says which people of the global batch its batches hold; all of them by default.
+
+        With ``precision`` bf16 the networks multiply in it; weights, their answers, losses and what the optimiser
+        adds up stay in float32.
+        """
         super().__init__()
+        self.precision = precision
         self.model, self.body, self.seed, self.rows = model, body, seed, rows
         self.weights, self.rates = weights or BaseLossWeights(), rates or DropRates()
 
@@ -97,7 +109,8 @@ class BaseStep(nn.Module):
         generator = torch.Generator().manual_seed(self.seed * 7_919 + step)
         target = true_packed(batch)
         condition = drop(batch.condition(), self.rates, generator, rows)
-        encoded = self.model.encode(condition)
+        with self._networks(target.device):
+            encoded = self.model.encode(condition)
         initial = self.model.regress(encoded)
         image = _ImageTruth.of(batch, condition.has_image)
         square, inside, images = self._over_all(target - initial, image)
@@ -110,7 +123,8 @@ class BaseStep(nn.Module):
         noise = noise[rows.index].to(target.device)
         x0 = self.model.residual(target, initial.detach())
         noised = schedule.add_noise(x0, noise, t)
-        predicted = self.model.denoise(noised[:, None], t[:, None], encoded)[:, 0]
+        with self._networks(target.device):
+            predicted = self.model.denoise(noised[:, None], t[:, None], encoded)[:, 0].float()
         parts["diffusion"] = w.diffusion * (predicted - x0).square().clamp(max=25).mean()
         refined = unpack(initial.detach() + predicted * self.model.residual_std)
         joints = self.body.kinematics(refined.rotations, refined.betas).joints
@@ -118,6 +132,9 @@ class BaseStep(nn.Module):
         if self.model.sees_pixels:
             parts |= self._image_losses(encoded.image, image, inside, images)
         return torch.stack(list(parts.values())).sum(), {k: float(v.detach()) for k, v in parts.items()}
+
+    def _networks(self, device: torch.device) -> AbstractContextManager[None]:
+        return torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bf16")
 
     def _body_losses(self, packed: Tensor, target: Tensor, batch: Observations) -> dict[str, Tensor]:
         w = self.weights
@@ -195,8 +212,10 @@ class _ImageTruth:
 
 @torch.no_grad()
 def initialise(model: BaseModel, sampler: ObservationSampler, seed: int) -> None:
-    """Where training starts: mean and spread of the parameters over a first draw, and ImageNet's features."""
-    if (image := model.encoder.image) is not None:
+    """Where training starts: mean and spread of the parameters over a first draw, and pretrained features."""
+    if isinstance(image := model.encoder.image, PatchTokens):
+        image.backbone.read(model.config.image.removeprefix(TRANSFORMERS))
+    elif image is not None:
         image.backbone.read(fetch("backbone") / "efficientnet-lite0.pth")
     learnable(model)
     packed = true_packed(sampler.sample(2048, torch.Generator().manual_seed(seed)))
@@ -205,7 +224,7 @@ def initialise(model: BaseModel, sampler: ObservationSampler, seed: int) -> None
 
 
 def learnable(model: BaseModel) -> None:
-    """Puts it into training; the image encoder's first layers are never trained."""
+    """Puts it into training, but for those layers of the image encoder that are never trained."""
     model.train().requires_grad_(True)
     if (image := model.encoder.image) is not None:
         for parameter in image.frozen():
@@ -231,7 +250,9 @@ def evaluate(
     batch = sampler.sample(people, torch.Generator().manual_seed(seed)).to(device)
     noise = hypothesis_noise(hyps, torch.Generator().manual_seed(seed)).expand(people, -1, -1).to(device)
     started = time.perf_counter()
-    parameters = unpack(model.sample(batch.condition(), noise))
+    condition = batch.condition()
+    parts = [slice(start, start + _AT_ONCE) for start in range(0, people, _AT_ONCE)]
+    parameters = unpack(torch.cat([model.sample(condition.take(part), noise[part]) for part in parts]))
     seconds = time.perf_counter() - started
     points = body.kinematics(parameters.rotations, parameters.betas)
     result = {"sampling_ms_per_person": 1000 * seconds / people}

@@ -23,7 +23,7 @@ from torch import Tensor
 from alignhmr.core.body.model import BodyModel
 from alignhmr.core.diffusion import schedule
 from alignhmr.core.diffusion.condition import Condition, make_condition
-from alignhmr.core.diffusion.encoder import Encoded
+from alignhmr.core.diffusion.encoder import Encoded, concatenate
 from alignhmr.core.diffusion.model import BaseModel
 from alignhmr.core.diffusion.parameters import SIZE, BodyParameters, pack
 from alignhmr.core.errors import CompatibilityError, InputError
@@ -85,8 +85,7 @@ class People:
         for start in range(0, len(self), 64):
             index = np.arange(start, min(start + 64, len(self)))
             parts.append(model.encode(self.take(index).condition(side_px).to(device)))
-        tokens = None if parts[0].tokens is None else torch.cat([part.tokens for part in parts])
-        return Encoded(torch.cat([part.vector for part in parts]), tokens)
+        return concatenate(parts)
 
 
 @dataclass(frozen=True)

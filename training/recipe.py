@@ -8,7 +8,7 @@ from alignhmr.core.scoring.scorer import ScorerConfig
 from alignhmr.core.synthetic.motion import Clip
 from alignhmr.core.synthetic.poses import PoseMix
 from alignhmr.training.augmentation import AugmentationConfig
-from alignhmr.training.base import BaseLossWeights, DropRates
+from alignhmr.training.base import BaseLossWeights, DropRates, Precision
 from alignhmr.training.loop import LoopConfig
 
 
@@ -36,6 +36,10 @@ class BaseRecipe:
     """People with simulated detections and no picture, of a step."""
     sightings: int = 48
     """People from prepared data, of a step; none where no data is given."""
+    precision: Precision = "fp32"
+    """Of the networks' products; losses, weights and the optimiser are in float32."""
+    recompute: bool = False
+    """Whether transformers work activations out again for gradients: less memory, a third more time."""
     save_every: int = 1000
 
 
