@@ -101,6 +101,7 @@ class BaseRun:
         else:
             check_body(mixture, body)
             about |= {"mixture": mixture.digest, "data": mixture.about}
+        recipe = replace(recipe, model=recipe.model.described())
         if judges is not None:
             about |= {
                 "judged_by": {"digest": judges.digest, "people": len(judges.sightings), "data": judges.about}
@@ -128,10 +129,13 @@ class BaseRun:
         def build() -> tuple[Trainer, Step]:
             model = first().to(device)
             base_training.learnable(model)
+            model.recompute(recipe.recompute)
             slow = model.encoder.image.pretrained() if model.encoder.image is not None else ()
             trainer = Trainer(model, model.parameters(), recipe.loop, slow)
             body = copy.deepcopy(self.body).to(device)
-            step = base_training.BaseStep(model, body, self.seed, recipe.losses, recipe.drop, rows)
+            step = base_training.BaseStep(
+                model, body, self.seed, recipe.losses, recipe.drop, rows, recipe.precision
+            )
             return trainer, step
 
         def judge(model: nn.Module, people: int, hypotheses: int) -> Judged:
