@@ -20,12 +20,17 @@ class _Closed(BaseModel):
 
 
 class _BaseSizes(_Closed):
-    image: Literal["efficientnet-lite0", "none"]
+    image: str = Field(pattern="^(efficientnet-lite0|transformers:.+|none)$")
+    train_image: bool
     crop_px: PositiveInt
+    parts: Literal["mlp", "transformer"]
     width: PositiveInt
     encoder_blocks: PositiveInt
     denoiser_width: PositiveInt
     denoiser_blocks: PositiveInt
+    heads: PositiveInt
+    feed_forward: PositiveInt
+    hops: list[PositiveInt]
 
 
 class _ScorerSizes(_Closed):
@@ -118,6 +123,8 @@ class _Base(_Shared):
     augmentation: _Augmentation
     drop: _Drop
     sightings: PositiveInt
+    precision: Literal["fp32", "bf16"]
+    recompute: bool
 
     def recipe(self) -> BaseRecipe:
         model, losses = (
@@ -130,6 +137,8 @@ class _Base(_Shared):
             augmentation=AugmentationConfig(**self.augmentation.model_dump()),
             drop=DropRates(**self.drop.model_dump()),
             sightings=self.sightings,
+            precision=self.precision,
+            recompute=self.recompute,
             **self._parts(),
         )
 

@@ -1,7 +1,9 @@
+from dataclasses import replace
+
 import pytest
 import yaml
 
-from alignhmr.core.diffusion.model import BaseModelConfig
+from alignhmr.core.diffusion.model import BaseModel, BaseModelConfig
 from alignhmr.core.errors import InputError
 from alignhmr.core.scoring.scorer import ScorerConfig
 from alignhmr.core.synthetic.poses import PoseMix
@@ -16,7 +18,27 @@ def test_starter_is_complete_and_becomes_recipes():
     assert isinstance(base, BaseRecipe) and isinstance(scorer, ScorerRecipe)
     assert isinstance(base.model, BaseModelConfig) and isinstance(scorer.model, ScorerConfig)
     assert isinstance(base.poses, PoseMix) and base.poses.mocap + base.poses.recombined <= 1
-    assert base.batch_size == 256 and (base.loop.steps or 0) > base.loop.warmup_steps
+    assert base.batch_size == 48 and (base.loop.steps or 0) > base.loop.warmup_steps
+    assert base.model == BaseModelConfig(), "what a checkpoint without the newer keys is taken for"
+
+
+def test_full_is_complete_and_of_the_papers_size():
+    base = load_training_config("full").base.recipe()
+    model = base.model
+    assert (model.parts, model.width, model.denoiser_width, model.heads) == ("transformer", 512, 512, 8)
+    assert list(model.hops) == [7, 6, 5, 4, 3, 1] and model.denoiser_blocks == 6
+    assert model.image.startswith("transformers:") and base.precision == "bf16"
+    load_training_config("full").scorer.recipe()
+
+
+def test_the_full_denoiser_has_25_million_weights_and_needs_no_folder_to_be_counted():
+    import torch
+
+    settings = load_training_config("full")
+    config = replace(settings.base.recipe().model, image="none")
+    with torch.device("meta"):
+        model = BaseModel(config)
+    assert sum(parameter.numel() for parameter in model.denoiser.parameters()) >= 25e6
 
 
 def test_a_file_changes_only_its_own_keys(tmp_path):
@@ -33,6 +55,8 @@ def test_a_file_changes_only_its_own_keys(tmp_path):
     [
         ("base: {loop: {stepz: 7}}", "no key 'base.loop.stepz'; did you mean 'steps'"),
         ("base: {batch_size: 0}", "base.batch_size is 0"),
+        ("base: {precision: fp8}", "base.precision is 'fp8'"),
+        ("base: {model: {image: vit}}", "base.model.image is 'vit'"),
         ("- 1", "holds a list"),
         ("base: [", "isn't YAML"),
     ],
@@ -46,8 +70,8 @@ def test_wrong_files_are_told_in_one_sentence(tmp_path, text, words):
 
 
 def test_unknown_preset_and_missing_file_are_told(tmp_path):
-    with pytest.raises(InputError, match="choose one of starter"):
+    with pytest.raises(InputError, match="choose one of full, starter"):
         load_training_config("stater")
     with pytest.raises(InputError, match="can't be read"):
         load_training_config("starter", tmp_path / "none.yaml")
-    assert preset_names("alignhmr.training") == ["starter"]
+    assert preset_names("alignhmr.training") == ["full", "starter"]
