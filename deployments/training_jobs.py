@@ -13,6 +13,7 @@ from rich.table import Table
 
 from alignhmr.core.errors import AcceleratorError, InputError
 from alignhmr.core.plain_json import plain
+from alignhmr.deployments import torchvision_shim
 from alignhmr.deployments.runtime import resolve_device
 from alignhmr.deployments.training_config import load_training_config
 
@@ -49,6 +50,7 @@ def run_train(
             f"device {device!r} was asked for, but the {kind} model of the preset {preset!r} trains on the"
             " CPU; use --device cpu"
         )
+    torchvision_shim.install()  # before a vision model of transformers is built
     from alignhmr.core.body.model import BodyModel
     from alignhmr.training.fit import fit_base, fit_scorer
 
@@ -100,6 +102,7 @@ def run_dpo(
         if not value > 0:
             raise InputError(f"{name} is {value}; give a positive number")
     device = resolve_device(device)
+    torchvision_shim.install()
     from alignhmr.core.body.model import BodyModel
     from alignhmr.core.checkpoints import file_digest, load_checkpoint, resolve
     from alignhmr.deployments.runtime import start_ray
