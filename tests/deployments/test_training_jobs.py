@@ -10,7 +10,7 @@ from alignhmr.deployments.training_jobs import run_dpo, run_train
         ({"kind": "judge"}, "no model 'judge'"),
         ({"minutes": 0.0}, "minutes is 0"),
         ({"workers": 2}, "give --workers 1"),
-        ({"preset": "huge"}, "choose one of starter"),
+        ({"preset": "huge"}, "choose one of full, starter"),
         ({"device": "gpu"}, "auto, cpu, cuda or cuda:N"),
     ],
 )
