@@ -14,6 +14,7 @@ from alignhmr.core.errors import InputError
 from alignhmr.core.perception.detector import Detector
 from alignhmr.core.records import Person, Picture
 from alignhmr.core.recovery import Recoverer
+from alignhmr.deployments import torchvision_shim
 from alignhmr.deployments.storage import open_location
 from alignhmr.training.calibration import Calibrated, calibrate
 from alignhmr.training.mixture import Mixture
@@ -45,6 +46,7 @@ def run_calibrate(
         raise InputError(f"--out is {out}; name a file that ends in .safetensors")
     detector: Detector = _Prepared()  # type: ignore[assignment]
     torch.set_num_threads(1)
+    torchvision_shim.install()
     recoverer = Recoverer.load(base=base, scorer=scorer, body=body, detector=detector, device=device)
     mixture = Mixture([(data, 1.0)], seed=seed, open_location=open_location)
     count = min(people, mixture.sources[0].rows)
