@@ -74,6 +74,11 @@ class Condition:
             changed = replace(changed, look=self.look * look[:, None], has_look=self.has_look & look)
         return changed
 
+    def of_pictures(self) -> Float[Tensor, "images keypoints 3"]:
+        """Keypoints of those who have a picture; zeros for what wasn't seen, whatever stands in its place."""
+        seen = self.has_keypoints[:, None, None] & (self.keypoints[..., 2:] > 0)
+        return torch.where(seen, self.keypoints, 0.0)[self.has_image]
+
     def flat(self) -> Float[Tensor, "people condition"]:
         """Keypoints and look as one vector a person."""
         return torch.cat([self.keypoints.flatten(-2), self.look], -1)

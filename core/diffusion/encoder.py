@@ -83,7 +83,7 @@ class MlpEncoder(nn.Module):
         hidden = hidden + self.from_look(condition.look) * has[:, 2:]
         seen = None
         if self.image is not None and len(condition.crops):
-            seen = self.image(condition.crops)
+            seen = self.image(condition.crops, condition.of_pictures())
             index = condition.has_image.nonzero()[:, 0]
             hidden = hidden.index_add(0, index, self.from_image(seen.flat()))
         return Encoded(self.blocks(hidden), image=seen)

@@ -1,7 +1,8 @@
 """What a picture says about a body: where each joint seems to be and how deep, and features there.
 
 Heat maps are learned where the truth is known and read by their mean (integral regression: Sun et al., ECCV 2018),
-so that few pictures teach much. What they say stands beside the detector's keypoints, and may contradict them.
+so that few pictures teach much. The detector's keypoints are shown to the network as maps beside its features; what it
+answers stands beside them, and may contradict them.
 """
 
 from dataclasses import dataclass
@@ -65,17 +66,21 @@ class PointTokens(nn.Module):
         self.squeeze = nn.Conv2d(coarse, 32, 1)
         rows = crop_px // 32
         self.whole = nn.Linear(32 * rows * rows, _GLOBAL)
+        self.prompt = nn.Conv2d(len(KEYPOINTS), fine, 1, bias=False)
         nn.init.zeros_(self.depth.weight)
+        nn.init.zeros_(self.prompt.weight)
 
-    def forward(self, crops: Float[Tensor, "images 3 side side"]) -> ImageTokens:
+    def forward(
+        self, crops: Float[Tensor, "images 3 side side"], keypoints: Float[Tensor, "images keypoints 3"]
+    ) -> ImageTokens:
         crops = crops.contiguous(memory_format=torch.channels_last)
         # Half precision while training saves a third of the time; answers are given in full.
         half = self.training and (crops.is_cuda or torch.ops.mkldnn._is_mkldnn_bf16_supported())
         with torch.autocast(crops.device.type, torch.bfloat16, enabled=half):
             with torch.no_grad():  # edges and textures stay ImageNet's
                 first = self.backbone.front(crops)
+            first = first.float() + self.prompt(keypoint_maps(keypoints, *first.shape[-2:])).float()
             maps = [features.float() for features in self.backbone.rest(first)]
-        first = first.float()
         relu = nn.functional.gelu
         coarse = self.coarse(maps[1])
         middle = self.middle(maps[0]) + nn.functional.interpolate(coarse, scale_factor=2, mode="nearest")
@@ -99,6 +104,21 @@ class PointTokens(nn.Module):
         """What is trained more slowly than the rest."""
         front = {id(parameter) for parameter in self.frozen()}
         return [p for p in self.backbone.parameters() if id(p) not in front]
+
+
+def keypoint_maps(
+    keypoints: Float[Tensor, "images keypoints 3"], rows: int, columns: int
+) -> Float[Tensor, "images keypoints {rows} {columns}"]:
+    """A bump of a cell's width where each keypoint was seen, as high as its confidence.
+
+    Shown to the layers that look at the picture, they say whom to look at, and leave only what is wrong with them to be
+    found; a keypoint that wasn't seen shows nothing.
+    """
+    x = (torch.arange(columns, device=keypoints.device) + 0.5) * 2 / columns - 1
+    y = (torch.arange(rows, device=keypoints.device) + 0.5) * 2 / rows - 1
+    across = torch.exp(-(((keypoints[..., :1] - x) * columns / 2) ** 2) / 2)
+    down = torch.exp(-(((keypoints[..., 1:2] - y) * rows / 2) ** 2) / 2)
+    return keypoints[..., 2, None, None] * down[..., :, None] * across[..., None, :]
 
 
 def cells(heat: Float[Tensor, "images points rows columns"]) -> Float[Tensor, "cells 2"]:

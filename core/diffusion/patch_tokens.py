@@ -9,7 +9,8 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from alignhmr.core.diffusion.image_tokens import POINTS, ImageTokens, mean_points
+from alignhmr.core.body.skeleton import KEYPOINTS
+from alignhmr.core.diffusion.image_tokens import POINTS, ImageTokens, keypoint_maps, mean_points
 from alignhmr.core.perception.vision_backbone import VisionBackbone
 
 _LOCAL = 128
@@ -39,12 +40,16 @@ class PatchTokens(nn.Module):
         self.depth = nn.Conv2d(_LOCAL, POINTS, 1)
         self.local = nn.Linear(_MIDDLE, _LOCAL)
         self.whole = nn.Linear(channels, _GLOBAL)
+        self.prompt = nn.Conv2d(len(KEYPOINTS), _MIDDLE, 1, bias=False)
         nn.init.zeros_(self.depth.weight)
+        nn.init.zeros_(self.prompt.weight)
 
-    def forward(self, crops: Float[Tensor, "images 3 side side"]) -> ImageTokens:
+    def forward(
+        self, crops: Float[Tensor, "images 3 side side"], keypoints: Float[Tensor, "images keypoints 3"]
+    ) -> ImageTokens:
         patches = self.backbone(crops)
         gelu = nn.functional.gelu
-        middle = gelu(self.reduce(patches))
+        middle = gelu(self.reduce(patches) + self.prompt(keypoint_maps(keypoints, *patches.shape[-2:])))
         middle = middle + gelu(self.smooth(middle))
         larger = nn.functional.interpolate(middle, scale_factor=2, mode="bilinear")
         fine = gelu(self.fine(larger))

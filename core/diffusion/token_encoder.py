@@ -56,7 +56,7 @@ class TokenEncoder(nn.Module):
         ]
         if self.image is not None:
             if len(condition.crops):
-                picture = self.image(condition.crops)
+                picture = self.image(condition.crops, condition.of_pictures())
             kinds.append(self._pictures(picture, condition.has_image))
         seen = torch.cat([there for _, there in kinds], 1)
         tokens = torch.cat([token for token, _ in kinds], 1)

@@ -3,7 +3,14 @@
 import pytest
 import torch
 
-from alignhmr.core.diffusion.image_tokens import POINTS, PointTokens, cells, heat_loss, mean_points
+from alignhmr.core.diffusion.image_tokens import (
+    POINTS,
+    PointTokens,
+    cells,
+    heat_loss,
+    keypoint_maps,
+    mean_points,
+)
 
 
 def peaked(row: int, column: int, rows: int = 8) -> torch.Tensor:
@@ -50,7 +57,7 @@ def test_gradient_moves_a_far_peak_towards_the_truth() -> None:
 def test_sizes_and_what_is_trained(crop_px: int) -> None:
     torch.manual_seed(0)
     tokens = PointTokens(crop_px)
-    found = tokens(torch.rand(2, 3, crop_px, crop_px) * 255)
+    found = tokens(torch.rand(2, 3, crop_px, crop_px) * 255, torch.rand(2, 23, 3))
     assert found.flat().shape == (2, tokens.size) and found.points.shape == (2, POINTS, 3)
     assert found.points[..., :2].abs().max() <= 1
     found.flat().square().sum().backward()
@@ -60,9 +67,26 @@ def test_sizes_and_what_is_trained(crop_px: int) -> None:
 
 def test_training_in_half_precision_answers_nearly_the_same() -> None:
     torch.manual_seed(0)
-    tokens, crops = PointTokens(64), torch.rand(2, 3, 64, 64) * 255
+    tokens, crops, nothing = PointTokens(64), torch.rand(2, 3, 64, 64) * 255, torch.zeros(2, 23, 3)
     with torch.no_grad():
-        half, full = tokens.train()(crops), tokens.eval()(crops)
+        half, full = tokens.train()(crops, nothing), tokens.eval()(crops, nothing)
     assert (half.points - full.points).abs().max() < 0.05
-    again = tokens(crops)
+    again = tokens(crops, nothing)
     assert torch.equal(again.points, full.points)
+
+
+def test_keypoints_are_bumps_where_they_were_seen() -> None:
+    keypoints = torch.tensor([[[-0.875, 0.625, 0.8], [0.0, 0.0, 0.0], [7.0, 0.0, 1.0]]])
+    maps = keypoint_maps(keypoints, 8, 8)
+    assert maps[0, 0].argmax() == 6 * 8 + 0 and maps[0, 0].max() == pytest.approx(0.8)
+    assert maps[0, 0, 5, 0] == pytest.approx(0.8 * 2.718281828**-0.5, rel=1e-5)
+    assert maps[0, 1].max() == 0 and maps[0, 2].max() < 1e-6  # not seen, and far beside the crop
+
+
+def test_keypoints_reach_what_the_picture_says_once_the_prompt_is_learned() -> None:
+    torch.manual_seed(0)
+    tokens, crops, keypoints = PointTokens(64).eval(), torch.rand(1, 3, 64, 64) * 255, torch.rand(1, 23, 3)
+    nothing = torch.zeros(1, 23, 3)
+    assert torch.equal(tokens(crops, keypoints).points, tokens(crops, nothing).points)
+    torch.nn.init.normal_(tokens.prompt.weight)
+    assert not torch.allclose(tokens(crops, keypoints).points, tokens(crops, nothing).points, atol=1e-4)

@@ -36,7 +36,7 @@ def spots(count: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def test_shapes_and_an_untrained_map_points_inside_the_crop() -> None:
-    found = tokens().eval()(torch.rand(3, 3, 40, 40) * 255)
+    found = tokens().eval()(torch.rand(3, 3, 40, 40) * 255, torch.rand(3, 23, 3))
     assert found.points.shape == (3, POINTS, 3) and found.heat.shape == (3, POINTS, 12, 12)
     assert found.patches.shape == (3, 32, 6, 6) and found.flat().shape == (3, PatchTokens.size)
     assert found.points[..., :2].abs().max() < 1 and (found.spread > 0).all()
@@ -45,9 +45,11 @@ def test_shapes_and_an_untrained_map_points_inside_the_crop() -> None:
 def test_half_precision_reads_its_maps_in_full() -> None:
     made, (pictures, _) = tokens().eval(), spots(2)
     with torch.autocast("cpu", torch.bfloat16):
-        half = made(pictures)
+        half = made(pictures, torch.zeros(len(pictures), 23, 3))
     assert half.points.dtype == half.heat.dtype == torch.float32
-    torch.testing.assert_close(half.points, made(pictures).points, atol=0.02, rtol=0)
+    torch.testing.assert_close(
+        half.points, made(pictures, torch.zeros(len(pictures), 23, 3)).points, atol=0.02, rtol=0
+    )
 
 
 def test_it_learns_to_point_from_the_losses_on_its_maps() -> None:
@@ -55,7 +57,7 @@ def test_it_learns_to_point_from_the_losses_on_its_maps() -> None:
     optimizer = torch.optim.Adam(made.parameters(), lr=3e-3)
     for step in range(40):
         pictures, places = spots(12, seed=step)
-        found = made(pictures)
+        found = made(pictures, torch.zeros(len(pictures), 23, 3))
         where = places[:, None].expand(-1, POINTS, -1)
         loss = (found.points[..., :2] - where).abs().mean() + 0.1 * heat_loss(found.heat, where).mean()
         optimizer.zero_grad()
@@ -63,7 +65,11 @@ def test_it_learns_to_point_from_the_losses_on_its_maps() -> None:
         optimizer.step()
     pictures, places = spots(32, seed=1000)
     with torch.no_grad():
-        off = (made.eval()(pictures).points[:, 0, :2] - places).norm(dim=-1).mean()
+        off = (
+            (made.eval()(pictures, torch.zeros(len(pictures), 23, 3)).points[:, 0, :2] - places)
+            .norm(dim=-1)
+            .mean()
+        )
     # The middle of the crop is 0.64 away on average.
     assert off < 0.2
 
@@ -73,10 +79,10 @@ def test_a_frozen_backbone_gets_no_gradient_and_the_rest_does() -> None:
     for parameter in made.frozen():
         parameter.requires_grad_(False)
     pictures, _ = spots(2)
-    found = made(pictures)
+    found = made(pictures, torch.rand(len(pictures), 23, 3))
     (found.points.square().mean() + found.flat().square().mean()).backward()
     backbone = {id(parameter) for parameter in made.backbone.parameters()}
     assert all(p.grad is None for p in made.backbone.parameters()) and not made.pretrained()
     others = {name: p for name, p in made.named_parameters() if id(p) not in backbone}
-    assert all(p.grad is not None and p.grad.any() for p in others.values()) and len(others) == 14
+    assert all(p.grad is not None and p.grad.any() for p in others.values()) and len(others) == 15
     assert {id(p) for p in tokens().pretrained()} and not tokens().frozen()
