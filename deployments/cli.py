@@ -15,15 +15,10 @@ from alignhmr.core.errors import AlignhmrError, SetupError
 from alignhmr.deployments.cli_options import (
     Base,
     Body,
-    Config,
     Detector,
     Device,
     Hypotheses,
-    Minutes,
-    Out,
-    Preset,
     Resolution,
-    Resume,
     Scorer,
     Seed,
     Threads,
@@ -33,6 +28,7 @@ from alignhmr.deployments.cli_options import (
     parse_formats,
     show_version,
 )  # fmt: skip
+from alignhmr.deployments.cli_training import train_app
 from alignhmr.deployments.cli_truth import calibrate, evaluate, prepare, synth
 
 app = typer.Typer(
@@ -43,7 +39,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-train_app = typer.Typer(help="Train a model: base, scorer, or align the base by dpo.", no_args_is_help=True)
 body_app = typer.Typer(
     help="Body models: import your own SMPL file, or remake the open body.", no_args_is_help=True
 )
@@ -109,76 +104,6 @@ def label(
         source[0] if len(source) == 1 else source, out, hypotheses=hypotheses, seed=seed, captioner=captioner,
         preset=preset, config=config, detector=detector, device=device, limit=limit, base=base,
         scorer=scorer, body=body, overwrite=overwrite,
-    )  # fmt: skip
-
-
-@train_app.command("base")
-def train_base(
-    out: Out, preset: Preset = "starter", minutes: Minutes = None, seed: Seed = 0, resume: Resume = False,
-    device: Device = "auto", body: Body = "open", config: Config = None,
-) -> None:  # fmt: skip
-    """Train the base model from scratch on made people."""
-    from alignhmr.deployments.training_jobs import run_train
-
-    run_train(
-        "base",
-        preset,
-        out,
-        minutes=minutes,
-        seed=seed,
-        resume=resume,
-        device=device,
-        body=body,
-        config=config,
-    )
-
-
-@train_app.command("scorer")
-def train_scorer(
-    out: Out, base: Base = "starter", preset: Preset = "starter", minutes: Minutes = None, seed: Seed = 0,
-    resume: Resume = False, device: Device = "auto", body: Body = "open", config: Config = None,
-) -> None:  # fmt: skip
-    """Train an HMR-Scorer on made people and a base model's hypotheses."""
-    from alignhmr.deployments.training_jobs import run_train
-
-    run_train(
-        "scorer",
-        preset,
-        out,
-        minutes=minutes,
-        seed=seed,
-        resume=resume,
-        device=device,
-        base=base,
-        body=body,
-        config=config,
-    )
-
-
-@train_app.command("dpo")
-def train_dpo(
-    data: Annotated[str, typer.Option(help="Rows written by 'alignhmr label': a folder or s3:// prefix.")],
-    out: Out,
-    base: Base = "starter",
-    scorer: Scorer = "starter",
-    workers: Annotated[int, typer.Option(min=1, help="Ray Train workers.")] = 2,
-    steps: Annotated[int, typer.Option(min=1, help="Optimiser steps.")] = 100,
-    beta: Annotated[
-        float, typer.Option(min=0, help="Weight of the preference against staying with the reference.")
-    ] = 1000.0,
-    anchor: Annotated[float, typer.Option(min=0, help="Weight that holds the winner's own loss down.")] = 0.1,
-    learning_rate: Annotated[float, typer.Option("--lr", min=0, help="Learning rate.")] = 2e-5,
-    batch_size: Annotated[int, typer.Option(min=1, help="Pairs a step, over all workers.")] = 128,
-    seed: Seed = 0,
-    device: Device = "auto",
-    body: Body = "open",
-) -> None:
-    """Align the base model to mined preferences by Diffusion-DPO, on Ray Train; before and after in one table."""
-    from alignhmr.deployments.training_jobs import run_dpo
-
-    run_dpo(
-        data, out, base=base, scorer=scorer, workers=workers, steps=steps, beta=beta, anchor=anchor,
-        learning_rate=learning_rate, batch_size=batch_size, seed=seed, device=device, body=body,
     )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""What `alignhmr train base|scorer|dpo` does: read the preset, run, show progress, end with a table."""
+"""What `alignhmr train scorer|dpo` does: read the preset, run, show progress, end with a table."""
 
 import json
 import logging
@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from alignhmr.core.errors import AcceleratorError, InputError
@@ -16,6 +15,7 @@ from alignhmr.core.plain_json import plain
 from alignhmr.deployments import torchvision_shim
 from alignhmr.deployments.runtime import resolve_device
 from alignhmr.deployments.training_config import load_training_config
+from alignhmr.deployments.training_progress import shown_progress
 
 if TYPE_CHECKING:
     from alignhmr.training.alignment import PreferencePlan
@@ -25,39 +25,32 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-KINDS = ("base", "scorer")
 MAX_PASSES = 20
 """Over the pairs, at most, in an alignment."""
 
 
-def run_train(
-    kind: str, preset: str, out: str | Path, *, minutes: float | None = None, seed: int = 0, workers: int = 1,
-    resume: bool = False, device: str = "auto", base: str | Path = "starter", body: str | Path = "open",
+def run_scorer(
+    preset: str, out: str | Path, *, minutes: float | None = None, seed: int = 0, resume: bool = False,
+    device: str = "auto", base: str | Path = "starter", body: str | Path = "open",
     config: str | Path | None = None, console: Console | None = None,
 ) -> dict[str, Any]:  # fmt: skip
-    """Trains a base model or a scorer on made people; the weights are ``out/KIND-PRESET.safetensors``.
+    """Trains a scorer on made people, in this process; the weights are ``out/scorer-PRESET.safetensors``.
 
-    ``base`` is the base model whose hypotheses a scorer learns to rank: a shipped preset or a file.
+    ``base`` is the base model whose hypotheses it learns to rank: a shipped preset or a file.
     """
-    if kind not in KINDS:
-        raise InputError(f"there is no model {kind!r} to train; choose one of {', '.join(KINDS)}")
     if minutes is not None and minutes <= 0:
         raise InputError(f"minutes is {minutes}; give a positive number")
-    if workers != 1:
-        raise InputError(f"{kind} trains in one process, {workers} workers were asked for; give --workers 1")
     if resolve_device(device) != "cpu" and device != "auto":
         raise AcceleratorError(
-            f"device {device!r} was asked for, but the {kind} model of the preset {preset!r} trains on the"
-            " CPU; use --device cpu"
+            f"device {device!r} was asked for, but a scorer trains on the CPU; use --device cpu"
         )
-    torchvision_shim.install()  # before a vision model of transformers is built
     from alignhmr.core.body.model import BodyModel
-    from alignhmr.training.fit import fit_base, fit_scorer
+    from alignhmr.training.fit import fit_scorer
 
     console = console or Console(stderr=True)
     settings = load_training_config(preset, config)
-    with _progress(console) as progress:
-        task = progress.add_task(f"train {kind}", total=None, said="")
+    with shown_progress(console) as progress:
+        task = progress.add_task("train scorer", total=None, said="")
 
         def started(done: int, total: int | None) -> None:
             progress.update(task, completed=done, total=total)
@@ -65,15 +58,11 @@ def run_train(
         def report(step: int, values: dict[str, float]) -> None:
             progress.update(task, completed=step, said=f"loss {values['loss']:.3f}")
 
-        options: dict[str, Any] = {
-            "name": f"{kind}-{preset}", "seed": seed, "minutes": minutes, "resume": resume,
-            "report": report, "started": started, "body": BodyModel.load(body),
-        }  # fmt: skip
-        if kind == "base":
-            fit = fit_base(settings.base.recipe(), Path(out), **options)
-        else:
-            fit = fit_scorer(settings.scorer.recipe(), Path(out), base=base, **options)
-    table = Table(title=f"{kind}-{preset}: {fit.steps:,} steps, {fit.minutes:.1f} minutes")
+        fit = fit_scorer(
+            settings.scorer.recipe(), Path(out), base=base, name=f"scorer-{preset}", seed=seed, minutes=minutes,
+            resume=resume, report=report, started=started, body=BodyModel.load(body),
+        )  # fmt: skip
+    table = Table(title=f"scorer-{preset}: {fit.steps:,} steps, {fit.minutes:.1f} minutes")
     table.add_column("on people never trained on")
     table.add_column("", justify="right")
     for name, value in fit.metrics.items():
@@ -139,7 +128,7 @@ def run_dpo(
         )
     start_ray()
     out.mkdir(parents=True, exist_ok=True)
-    with _progress(console) as progress:
+    with shown_progress(console) as progress:
         task = progress.add_task("align", total=plan.steps, said="starting workers")
 
         def watch(row: dict[str, float]) -> None:
@@ -211,10 +200,3 @@ def _judgement_table(judgement: "Judgement") -> Table:
             before, after, difference, ci = (f"{x:.2f}" for x in numbers)
             table.add_row(name, before, after, difference if difference[0] == "-" else f"+{difference}", ci)
     return table
-
-
-def _progress(console: Console) -> Progress:
-    return Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
-        TextColumn("{task.fields[said]}"), console=console,
-    )  # fmt: skip

@@ -162,7 +162,7 @@ class BaseRun:
 
     def _initial_of_user(self, init: str) -> BaseModel:
         path = resolve(init, "base")
-        model, info = load_checkpoint(path, "base", body_digest=self.body.digest)
+        model, _ = load_checkpoint(path, "base", body_digest=self.body.digest)
         assert isinstance(model, BaseModel)
         theirs, ours = vars(model.config), vars(self.recipe.model)
         other = [name for name in ours if ours[name] != theirs[name] and name != "temperature"]
@@ -173,8 +173,8 @@ class BaseRun:
         if other:
             name = other[0]
             raise CompatibilityError(
-                f"{path} has {name} {theirs[name]}, the preset {ours[name]}; begin from a checkpoint of the same sizes, or"
-                f" give its sizes with --config (model: {name}: {theirs[name]})"
+                f"{path} has {name} {theirs[name]}, the preset {ours[name]}; begin from a checkpoint of the same sizes,"
+                f" or give its sizes with --config (base: model: {name}: {theirs[name]})"
             )
         begun = BaseModel(self.recipe.model)
         begun.load_state_dict(model.state_dict())
@@ -224,8 +224,8 @@ def _check_apart(mixture: Mixture | None, people: Mixture, location: str) -> Non
     for source in mixture.sources if mixture is not None else []:
         if theirs & {file.identity for file in source.files}:
             raise InputError(
-                f"{location} and {source.location} hold the same people, who can't both teach and judge; prepare others to"
-                " be held out (`alignhmr prepare ... --split test`)"
+                f"{location} and {source.location} hold the same people, who can't both teach and judge; prepare others"
+                " to be held out (`alignhmr prepare ... --split test`)"
             )
     if any(json.loads(plan).get("split") == "train" for plan in theirs):
         raise InputError(

@@ -1,12 +1,21 @@
 """The model card: what a checkpoint is, what it came from and how good it is, for a person to read."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from alignhmr.core.checkpoints import CheckpointInfo
+
+COLUMNS: tuple[tuple[str, str], ...] = tuple(
+    (metric, told) for metric in ("pa_mpjpe", "mpjpe") for told in ("zero_noise", "mean", "best_of_m")
+)
+"""Of ``by_evidence``."""
+TITLES = {
+    "pa_mpjpe": "PA-MPJPE", "mpjpe": "MPJPE", "zero_noise": "zero-noise", "mean": "mean", "best_of_m": "best of M",
+}  # fmt: skip
 
 _LICENCES = {
     "": "Apache-2.0; the motion clips are under zlib, from the CMU motion capture database",
@@ -41,13 +50,10 @@ def write_card(
         "",
         _judged_by(recipe),
         "",
-        "| metric | value |",
-        "|---|---|",
-        *(f"| {key} | {value:.4g} |" for key, value in info.metrics.items()),
-        "",
+        *_metrics(info.metrics),
     ]
     if history:
-        keys = [key for key in history[0] if key.endswith(("zero_noise_mm", "srcc_group", "best_of_m_mm"))]
+        keys = [key for key in history[0] if _followed(key)]
         lines += [
             "## While it learned",
             "",
@@ -60,6 +66,47 @@ def write_card(
         lines += [""]
     lines += ["## Recipe", "", "```json", json.dumps(recipe["recipe"], indent=1), "```", ""]
     path.write_text("\n".join(lines))
+
+
+def by_evidence(metrics: Mapping[str, float]) -> list[tuple[str, list[float]]]:
+    """What the model was shown, and its errors in mm in the order of ``COLUMNS``; empty for a scorer."""
+    rows = []
+    for prefix, shown in (
+        ("", "everything"),
+        ("without_image_", "no image"),
+        ("without_keypoints_", "no keypoints"),
+    ):
+        names = [f"{prefix}{metric}_{told}_mm" for metric, told in COLUMNS]
+        if all(name in metrics for name in names) and "srcc_group" not in metrics:
+            rows.append((shown, [metrics[name] for name in names]))
+    return rows
+
+
+def others(metrics: Mapping[str, float]) -> dict[str, float]:
+    """The metrics that ``by_evidence`` leaves."""
+    told = [f"{metric}_{figure}_mm" for metric, figure in COLUMNS] if by_evidence(metrics) else []
+    return {name: value for name, value in metrics.items() if not name.endswith(tuple(told))}
+
+
+def _metrics(metrics: Mapping[str, float]) -> list[str]:
+    lines = []
+    if rows := by_evidence(metrics):
+        titles = [f"{TITLES[metric]} {TITLES[told]}" for metric, told in COLUMNS]
+        lines += [f"| mm, given | {' | '.join(titles)} |", "|---" * (len(titles) + 1) + "|"]
+        lines += [f"| {shown} | {' | '.join(f'{value:.1f}' for value in values)} |" for shown, values in rows]
+        lines += [""]
+    lines += ["| metric | value |", "|---|---|"]
+    return [*lines, *(f"| {key} | {value:.4g} |" for key, value in others(metrics).items()), ""]
+
+
+def _followed(key: str) -> bool:
+    """Whether the history shows it."""
+    wanted = (
+        "pa_mpjpe_zero_noise_mm"
+        if key.startswith("without_")
+        else ("zero_noise_mm", "srcc_group", "best_of_m_mm")
+    )
+    return key.endswith(wanted)
 
 
 def _what(info: CheckpointInfo) -> str:
@@ -83,8 +130,8 @@ def _shipped(recipe: dict[str, Any], name: str, steps: int) -> list[str]:
     if recipe["step"] == steps:
         return [f"- the weights shipped are those of the last step, {steps:,}"]
     return [
-        f"- the weights shipped are the best on the way, of step {recipe['step']:,}, chosen by the zero-noise PA-MPJPE of"
-        f" the people below, which therefore flatters them a little; those of the last step are in"
+        f"- the weights shipped are the best on the way, of step {recipe['step']:,}, chosen by the zero-noise PA-MPJPE"
+        " of the people below, which therefore flatters them a little; those of the last step are in"
         f" `{name}-last.safetensors`"
     ]
 
@@ -127,8 +174,8 @@ def _judged_by(recipe: dict[str, Any]) -> str:
         plans = [plan for source in judged["data"] for plan in source["plans"]]
         return (
             f"By the evaluator, on {judged['people']} prepared people who were held out (`{judged['digest'][:16]}`:"
-            f" {'; '.join(map(_plan, plans))}), with true boxes and cameras, over 12 limb joints; _low and _high are the"
-            f" ends of a 95 % interval over clips. {oracle}"
+            f" {'; '.join(map(_plan, plans))}), with true boxes and cameras, over 12 limb joints; _low and _high are"
+            f" the ends of a 95 % interval over clips. {oracle}"
         )
     return (
         f"On made people in motion that was never trained on ({', '.join(recipe.get('held_out_clips', []))}):"

@@ -86,7 +86,7 @@ class HeldOut:
         figures: dict[str, float] = {}
         for prefix, evaluation in evaluations.items():
             figures |= _figures(evaluation, prefix)
-        return Judged(figures, {"truth above, zero-noise answer below": _picture(self.sightings, shown)})
+        return Judged(figures, {"truth_above_answer_below": _picture(self.sightings, shown)})
 
     def _observed(self, sightings: Sequence[Sighting], model: BaseModel) -> Observations:
         side = model.config.crop_px if model.sees_pixels else _BLIND_PX

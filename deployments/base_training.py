@@ -1,0 +1,202 @@
+"""What `alignhmr train base` does: opens the data, settles whether a run begins or goes on, runs it, and tells of it.
+
+An unfinished run lives in ``OUT/NAME.unfinished``: its plan, its first weights, and what Ray Train has committed.
+"""
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from pyarrow import fs as arrow_fs
+from rich.console import Console
+from rich.progress import Progress, TaskID
+from rich.table import Table
+
+from alignhmr.core.checkpoints import file_digest, read_info
+from alignhmr.core.errors import InputError
+from alignhmr.deployments import worker_pool
+from alignhmr.deployments.runtime import resolve_device, start_ray
+from alignhmr.deployments.storage import open_location
+from alignhmr.deployments.training_config import load_training_config
+from alignhmr.deployments.training_journals import Journal, Mlflow, Several, TensorBoard
+from alignhmr.deployments.training_progress import shown_progress
+from alignhmr.training.base_batches import Rows
+from alignhmr.training.base_run import CHOSEN_BY, BasePlan, BaseRun, write_first
+from alignhmr.training.card import COLUMNS, TITLES, by_evidence
+from alignhmr.training.course import resumed
+from alignhmr.training.fit import motion_clips
+from alignhmr.training.workplace import Alone, Listener, Pictures
+
+_PLAN, _FIRST = "plan.json", "first.safetensors"
+
+
+@dataclass(frozen=True)
+class Places:
+    """Locations as the driver found them: workers need neither its environment nor its working folder."""
+
+    found: Mapping[str, tuple[arrow_fs.FileSystem, str]]
+
+    def __call__(self, location: str) -> tuple[arrow_fs.FileSystem, str]:
+        return self.found[location]
+
+
+def run_base(
+    preset: str, out: str | Path, *, data: Sequence[str] = (), held_out: str | None = None, workers: int = 1,
+    device: str = "auto", init: str | None = None, minutes: float | None = None, seed: int = 0,
+    resume: bool = False, overwrite: bool = False, body: str | Path = "open",
+    config: str | Path | None = None, mlflow: str | None = None, console: Console | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """Trains a base model; the weights are ``out/base-PRESET.safetensors``, a card and TensorBoard files beside them.
+
+    Raises an AlignhmrError with one sentence before anything runs, if what was asked for can't be had.
+    """
+    if minutes is not None and minutes <= 0:
+        raise InputError(f"minutes is {minutes}; give a positive number")
+    if workers < 1:
+        raise InputError(f"{workers} workers were asked for; give 1 or more")
+    device = resolve_device(device)
+    console = console or Console(stderr=True)
+    out, name = Path(out).absolute(), f"base-{preset}"
+    parts = tuple(parse_part(text) for text in data)
+    locations = [location for location, _ in parts] + ([held_out] if held_out is not None else [])
+    plan = BasePlan(
+        recipe=load_training_config(preset, config).base.recipe(),
+        clips=motion_clips(),
+        data=parts,
+        held_out=held_out,
+        open_location=Places({location: open_location(location) for location in locations}),
+        body=str(body),
+        init=None if init is None else str(init),
+        seed=seed,
+        minutes=minutes,
+        preset=preset,
+        threads=max(1, worker_pool.cores() // workers),
+    )
+    run = BaseRun.of(plan)
+    Rows.shared(run.recipe.sightings if run.mixture is not None else 0, run.recipe.batch_size, 0, workers)
+    folder = out / f"{name}.unfinished"
+    about = _gone_on(run, folder) if resume else _begun(run, folder, overwrite=overwrite)
+    plan = _with_length(plan, about)
+    start_ray()
+    from alignhmr.training.run import run_base as run_on_ray
+
+    journals: list[Journal] = [TensorBoard(out / "tensorboard")]
+    if mlflow is not None:
+        journals.append(Mlflow(mlflow, name, about["plan"], folder / "mlflow-run"))
+    console.print(_told(run, workers, device), highlight=False)
+    path = out / f"{name}.safetensors"
+    finished = False
+    with shown_progress(console) as progress:
+        task = progress.add_task("train base", total=None, said="starting workers")
+        listener = Several([_Shown(progress, task), *journals])
+        try:
+            run_on_ray(
+                plan,
+                folder / _FIRST,
+                out,
+                name,
+                folder=folder,
+                workers=workers,
+                device=device,
+                listener=listener,
+            )
+            finished = True
+        finally:
+            listener.close(finished=finished, card=path.with_suffix(".md") if finished else None)
+    shutil.rmtree(folder, ignore_errors=True)
+    info = read_info(path)
+    console.print(_table(name, info.recipe, info.metrics))
+    console.print(f"{path}\n{path.with_suffix('.md')}")
+    return {
+        "checkpoint": str(path),
+        "sha256": file_digest(path),
+        "steps": info.recipe["recipe"]["loop"]["steps"],
+        "step": info.recipe["step"],
+        "metrics": info.metrics,
+    }
+
+
+def parse_part(text: str) -> tuple[str, float]:
+    """``FOLDER`` or ``FOLDER=WEIGHT`` as folder and weight; what follows the last = is a weight if it is a number."""
+    folder, sign, weight = text.rpartition("=")
+    try:
+        return (folder, float(weight)) if sign else (text, 1.0)
+    except ValueError:
+        return text, 1.0
+
+
+def _begun(run: BaseRun, folder: Path, *, overwrite: bool) -> dict[str, Any]:
+    """Writes what a run begins with; InputError where another one hasn't ended."""
+    if (folder / _PLAN).exists() and not overwrite:
+        raise InputError(
+            f"{folder} holds a run that hasn't ended; go on with --resume, begin anew with --overwrite, or give another"
+            " --out"
+        )
+    shutil.rmtree(folder, ignore_errors=True)
+    about = {"plan": write_first(run, folder / _FIRST), "minutes": run.minutes}
+    partial = folder / f"{_PLAN}.partial"
+    partial.write_text(json.dumps(about, indent=1))
+    partial.replace(folder / _PLAN)
+    return about
+
+
+def _gone_on(run: BaseRun, folder: Path) -> dict[str, Any]:
+    """What the run in the folder began with, which must be this one but for its length."""
+    try:
+        about = json.loads((folder / _PLAN).read_text())
+    except (OSError, ValueError) as error:
+        raise InputError(f"there is no unfinished run in {folder}; start without --resume") from error
+    resumed(run.course(Alone(folder / _PLAN), run.first_model), about["plan"])
+    return about
+
+
+def _with_length(plan: BasePlan, about: Mapping[str, Any]) -> BasePlan:
+    loop = about["plan"]["recipe"]["loop"]
+    length = {key: loop[key] for key in ("steps", "decay_share", "warmup_steps")}
+    recipe = replace(plan.recipe, loop=replace(plan.recipe.loop, **length))
+    return replace(plan, recipe=recipe, minutes=about["minutes"])
+
+
+class _Shown(Listener):
+    """The progress line."""
+
+    def __init__(self, progress: Progress, task: TaskID) -> None:
+        self._progress, self._task, self._judged = progress, task, ""
+
+    def started(self, done: int, steps: int | None) -> None:
+        self._progress.update(self._task, completed=done, total=steps)
+
+    def learned(self, step: int, values: Mapping[str, float]) -> None:
+        said = f"loss {values['loss']:.3f}  {values['people_per_s']:.0f} people/s{self._judged}"
+        self._progress.update(self._task, completed=step, said=said)
+
+    def judged(self, step: int, figures: Mapping[str, float], pictures: Pictures) -> None:
+        self._judged = f"  PA-MPJPE {figures[CHOSEN_BY]:.1f} mm"
+
+
+def _told(run: BaseRun, workers: int, device: str) -> str:
+    """What is about to happen, in words."""
+    if run.mixture is None:
+        taught = "simulated detections alone, so it sees no pixels (prepared people come with --data)"
+    else:
+        people = ", ".join(f"{source.rows:,} of {source.location}" for source in run.mixture.sources)
+        taught = f"{people}, and simulated detections"
+    judged = "simulated detections of held-out motion"
+    if run.judges is not None:
+        judged = f"{len(run.judges.sightings):,} held-out people"
+    return f"learning from {taught}; judged by {judged}; {workers} x {device}"
+
+
+def _table(name: str, recipe: Mapping[str, Any], metrics: Mapping[str, float]) -> Table:
+    steps = recipe["recipe"]["loop"]["steps"]
+    best = "" if recipe["step"] == steps else f", the best of step {recipe['step']:,}"
+    table = Table(title=f"{name}: {steps:,} steps, {recipe['minutes']:.1f} minutes{best}")
+    table.add_column("mm on people never trained on, given")
+    for metric, told in COLUMNS:
+        table.add_column(f"{TITLES[metric]}\n{TITLES[told]}", justify="right")
+    for shown, values in by_evidence(metrics):
+        table.add_row(shown, *(f"{value:.1f}" for value in values))
+    return table

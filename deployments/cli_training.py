@@ -1,0 +1,115 @@
+"""The commands that train: base, scorer, and alignment by preferences; ``cli.py`` names them."""
+
+from typing import Annotated
+
+import typer
+
+from alignhmr.deployments.cli_options import (
+    Base,
+    Body,
+    Config,
+    Device,
+    Minutes,
+    Out,
+    Preset,
+    Resume,
+    Scorer,
+    Seed,
+)
+
+train_app = typer.Typer(help="Train a model: base, scorer, or align the base by dpo.", no_args_is_help=True)
+
+
+@train_app.command("base")
+def train_base(
+    out: Out,
+    data: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FOLDER[=WEIGHT]",
+            help="People written by 'alignhmr prepare', a folder or s3:// prefix, and their share of those shown;"
+            " repeatable. Without any the model sees no pixels.",
+        ),
+    ] = None,
+    held_out: Annotated[
+        str | None,
+        typer.Option(
+            help="People of the test split, from 'alignhmr prepare', to judge by on the way and at the end."
+        ),
+    ] = None,
+    workers: Annotated[
+        int, typer.Option(min=1, help="Ray Train workers; they share every batch evenly.")
+    ] = 1,
+    init: Annotated[
+        str | None, typer.Option(help="Base checkpoint to begin with: 'starter' or a .safetensors file.")
+    ] = None,
+    preset: Preset = "starter",
+    config: Config = None,
+    minutes: Minutes = None,
+    seed: Seed = 0,
+    resume: Resume = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Begin anew where a run in --out hasn't ended.")
+    ] = False,
+    mlflow: Annotated[
+        str | None,
+        typer.Option(metavar="URI", help="Tell MLflow, too: a server's address or file:FOLDER."),
+    ] = None,
+    device: Device = "auto",
+    body: Body = "open",
+) -> None:
+    """Train the base model on Ray Train, on prepared people and simulated detections; TensorBoard files in --out."""
+    from alignhmr.deployments.base_training import run_base
+
+    run_base(
+        preset, out, data=data or [], held_out=held_out, workers=workers, device=device, init=init, minutes=minutes,
+        seed=seed, resume=resume, overwrite=overwrite, body=body, config=config, mlflow=mlflow,
+    )  # fmt: skip
+
+
+@train_app.command("scorer")
+def train_scorer(
+    out: Out, base: Base = "starter", preset: Preset = "starter", minutes: Minutes = None, seed: Seed = 0,
+    resume: Resume = False, device: Device = "auto", body: Body = "open", config: Config = None,
+) -> None:  # fmt: skip
+    """Train an HMR-Scorer on made people and a base model's hypotheses."""
+    from alignhmr.deployments.training_jobs import run_scorer
+
+    run_scorer(
+        preset,
+        out,
+        minutes=minutes,
+        seed=seed,
+        resume=resume,
+        device=device,
+        base=base,
+        body=body,
+        config=config,
+    )
+
+
+@train_app.command("dpo")
+def train_dpo(
+    data: Annotated[str, typer.Option(help="Rows written by 'alignhmr label': a folder or s3:// prefix.")],
+    out: Out,
+    base: Base = "starter",
+    scorer: Scorer = "starter",
+    workers: Annotated[int, typer.Option(min=1, help="Ray Train workers.")] = 2,
+    steps: Annotated[int, typer.Option(min=1, help="Optimiser steps.")] = 100,
+    beta: Annotated[
+        float, typer.Option(min=0, help="Weight of the preference against staying with the reference.")
+    ] = 1000.0,
+    anchor: Annotated[float, typer.Option(min=0, help="Weight that holds the winner's own loss down.")] = 0.1,
+    learning_rate: Annotated[float, typer.Option("--lr", min=0, help="Learning rate.")] = 2e-5,
+    batch_size: Annotated[int, typer.Option(min=1, help="Pairs a step, over all workers.")] = 128,
+    seed: Seed = 0,
+    device: Device = "auto",
+    body: Body = "open",
+) -> None:
+    """Align the base model to mined preferences by Diffusion-DPO, on Ray Train; before and after in one table."""
+    from alignhmr.deployments.training_jobs import run_dpo
+
+    run_dpo(
+        data, out, base=base, scorer=scorer, workers=workers, steps=steps, beta=beta, anchor=anchor,
+        learning_rate=learning_rate, batch_size=batch_size, seed=seed, device=device, body=body,
+    )  # fmt: skip
