@@ -79,7 +79,8 @@ def run_base(
     Rows.shared(run.recipe.sightings if run.mixture is not None else 0, run.recipe.batch_size, 0, workers)
     folder = out / f"{name}.unfinished"
     about = _gone_on(run, folder) if resume else _begun(run, folder, overwrite=overwrite)
-    plan = _with_length(plan, about)
+    # As it was opened: workers need no folder of a vision model.
+    plan = _with_length(replace(plan, recipe=run.recipe), about)
     start_ray()
     from alignhmr.training.run import run_base as run_on_ray
 

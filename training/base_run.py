@@ -112,7 +112,7 @@ class BaseRun:
         return cls(recipe, body, training, held_out, mixture, judges, init, seed, minutes, about)
 
     def first_model(self) -> BaseModel:
-        """The weights of step 0: the user's checkpoint, or new ones with ImageNet's features."""
+        """The weights of step 0: the user's checkpoint, or new ones with pretrained features of pictures."""
         if self.init is not None:
             return self._initial_of_user(self.init)
         torch.manual_seed(self.seed)
@@ -164,12 +164,15 @@ class BaseRun:
         path = resolve(init, "base")
         model, _ = load_checkpoint(path, "base", body_digest=self.body.digest)
         assert isinstance(model, BaseModel)
-        theirs, ours = vars(model.config), vars(self.recipe.model)
-        other = [name for name in ours if ours[name] != theirs[name] and name != "temperature"]
-        if other == ["image"] and self.mixture is None:
+        if model.sees_pixels and self.mixture is None:
             raise CompatibilityError(
                 f"{path} sees pixels, and without --data there are none to learn from; name prepared people with --data"
             )
+        theirs, ours = vars(model.config), vars(self.recipe.model)
+        free = {"temperature", "train_image"}
+        if theirs["backbone"] is not None and theirs["backbone"] == ours["backbone"]:
+            free.add("image")  # where its vision model lay is no matter
+        other = [name for name in ours if ours[name] != theirs[name] and name not in free]
         if other:
             name = other[0]
             raise CompatibilityError(
