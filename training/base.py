@@ -8,7 +8,6 @@ the loss of the whole: what is drawn for a person depends on the person's row in
 """
 
 import time
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Literal
 
@@ -133,7 +132,7 @@ class BaseStep(nn.Module):
             parts |= self._image_losses(encoded.image, image, inside, images)
         return torch.stack(list(parts.values())).sum(), {k: float(v.detach()) for k, v in parts.items()}
 
-    def _networks(self, device: torch.device) -> AbstractContextManager[None]:
+    def _networks(self, device: torch.device) -> torch.autocast:
         return torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bf16")
 
     def _body_losses(self, packed: Tensor, target: Tensor, batch: Observations) -> dict[str, Tensor]:

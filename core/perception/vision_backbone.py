@@ -108,7 +108,7 @@ class VisionBackbone(nn.Module):
             pixels = nn.functional.interpolate(pixels, size, mode="bilinear", antialias=True)
         pixels = nn.functional.pad(pixels / 255, self._pads)
         answer = self.model(pixel_values=(pixels - self.mean) / self.std, **_options(self.model, len(crops)))
-        features = _map_of(answer, *self.input_px, self.model.config)
+        features = _map_of(answer, self.input_px[0], self.input_px[1], self.model.config)
         assert features is not None, "describe() has seen its patches"
         rows, columns = (slice(first, first + self.patches) for first in (self._top, self._left))
         return features[:, :, rows, columns]
@@ -143,7 +143,7 @@ def _config(source: str) -> Any:
 
 def _processor(source: str) -> dict[str, Any]:
     """The image processor's own JSON; empty where there is none. The processors themselves want torchvision."""
-    from transformers.utils import cached_file
+    from transformers.utils.hub import cached_file
 
     for name in ("preprocessor_config.json", "processor_config.json"):
         path = cached_file(
@@ -231,10 +231,10 @@ def _backbone_class(config: Any) -> Any:
 def _trimmed(model: nn.Module) -> nn.Module:
     """Without the parts that are never asked: they would wait for gradients."""
     if getattr(model, "pooler", None) is not None:
-        model.pooler = None
+        model.register_module("pooler", None)
     for module in model.modules():
         if getattr(module, "mask_token", None) is not None:
-            module.mask_token = None
+            module.register_parameter("mask_token", None)
     return model
 
 

@@ -4,7 +4,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -12,6 +12,7 @@ import torch
 
 from alignhmr.core.checkpoints import load_checkpoint
 from alignhmr.core.diffusion.model import BaseModel, BaseModelConfig
+from alignhmr.core.diffusion.patch_tokens import PatchTokens
 from alignhmr.core.errors import SetupError
 from alignhmr.core.geometry.cameras import project
 from alignhmr.core.geometry.rotations import matrix_to_axis_angle
@@ -35,7 +36,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     folder = tmp_path_factory.mktemp("models") / "dinov2"
     torch.manual_seed(0)
-    sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    sizes: dict[str, Any] = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
     Dinov2Model(Dinov2Config(**sizes, image_size=42)).save_pretrained(folder)
     return folder
 
@@ -55,18 +56,23 @@ def pictured(people: Observations, count: int) -> Observations:
     return replace(few, crops=crops, has_image=torch.ones(count, dtype=torch.bool))
 
 
+def eyes(model: BaseModel) -> PatchTokens:
+    assert isinstance(model.encoder.image, PatchTokens)
+    return model.encoder.image
+
+
 def learner(
     folder: Path, bench, precision: Literal["fp32", "bf16"] = "fp32", **changes
 ) -> tuple[BaseModel, base.BaseStep, Trainer]:
     torch.manual_seed(0)
     model = BaseModel(config(folder, **changes))
-    model.encoder.image.backbone.read(str(folder))
+    eyes(model).backbone.read(str(folder))
     base.learnable(model)
     packed = base.true_packed(bench.people)
     model.mean.copy_(packed.mean(0))
     model.residual_std.copy_(packed.std(0).clamp_min(1e-2))
     loop = LoopConfig(steps=150, learning_rate=3e-3, warmup_steps=10, weight_decay=0.0)
-    trainer = Trainer(model, model.parameters(), loop, model.encoder.image.pretrained())
+    trainer = Trainer(model, model.parameters(), loop, eyes(model).pretrained())
     return model, base.BaseStep(model, bench.body, 0, rates=NOTHING_DROPPED, precision=precision), trainer
 
 
@@ -86,10 +92,10 @@ def test_half_precision_gives_nearly_the_same_loss_and_keeps_the_weights_whole(f
     batch, losses, gradients = pictured(bench.people, 4), {}, {}
     for precision in ("fp32", "bf16"):
         model, step, trainer = learner(folder, bench, precision)
-        torch.nn.init.normal_(model.denoiser.to_joint, std=0.01)
+        torch.nn.init.normal_(model.get_parameter("denoiser.to_joint"), std=0.01)
         loss, parts = step(batch, 0)
         loss.backward()
-        losses[precision], gradients[precision] = parts, model.denoiser.from_joint.grad
+        losses[precision], gradients[precision] = parts, model.get_parameter("denoiser.from_joint").grad
         assert loss.dtype == torch.float32 and all(np.isfinite(list(parts.values())))
         assert {p.dtype for p in model.parameters()} == {torch.float32}
         assert {p.grad.dtype for p in model.parameters() if p.grad is not None} == {torch.float32}
@@ -104,15 +110,15 @@ def test_half_precision_gives_nearly_the_same_loss_and_keeps_the_weights_whole(f
 @pytest.mark.parametrize("train_image", [True, False])
 def test_a_vision_model_learns_only_where_it_is_asked_to(folder: Path, bench, train_image: bool) -> None:
     model, step, trainer = learner(folder, bench, train_image=train_image)
-    vision = model.encoder.image.backbone
+    vision = eyes(model).backbone
     before = {name: value.clone() for name, value in vision.state_dict().items()}
-    heads = model.encoder.image.heat.weight.clone()
+    heads = eyes(model).heat.weight.clone()
     for number in range(2):
         trainer.update(step(pictured(bench.people, 4), number)[0])
     same = [torch.equal(value, before[name]) for name, value in vision.state_dict().items()]
     assert not any(same) if train_image else all(same)
-    assert not torch.equal(model.encoder.image.heat.weight, heads)
-    assert vision.model.training == train_image
+    assert not torch.equal(eyes(model).heat.weight, heads)
+    assert all(part.training == train_image for part in vision.modules())
     slow = [group["params"] for group in trainer.optimizer.param_groups if group["share"] != 1]
     assert [len(group) for group in slow] == ([len(list(vision.parameters()))] if train_image else [])
 

@@ -64,7 +64,7 @@ def test_worked_out_again_is_the_same_to_the_gradient() -> None:
         tokens = numbers(4, 3, 8).requires_grad_()
         layers.zero_grad()
         layers(tokens, [None, None], source).square().sum().backward()
-        gradients.append([tokens.grad, *(p.grad.clone() for p in layers.parameters())])
+        gradients.append([tokens.grad, *(torch.clone(p.grad) for p in layers.parameters())])  # type: ignore[arg-type]
     assert all(float(gradient.abs().sum()) > 0 for gradient in gradients[0])
     assert all(torch.equal(kept, again) for kept, again in zip(*gradients, strict=True))
 

@@ -36,12 +36,13 @@ def evidence(people: int, pictured: list[bool] | None = None, seed: int = 0) -> 
 
 def same(first: Encoded, second: Encoded) -> bool:
     """In everything that a denoiser or a regressor may look at."""
-    assert first.tokens is not None and second.tokens is not None and first.seen is not None
+    assert first.tokens is not None and first.seen is not None
+    assert second.tokens is not None and second.seen is not None
+    there = first.seen
     return (
         torch.equal(first.vector, second.vector)
-        and first.seen is not None
-        and torch.equal(first.seen, second.seen)  # type: ignore[arg-type]
-        and torch.equal(first.tokens[first.seen], second.tokens[first.seen])
+        and torch.equal(there, second.seen)
+        and torch.equal(first.tokens[there], second.tokens[there])
     )
 
 
@@ -95,14 +96,16 @@ def test_left_and_right_are_told_apart() -> None:
 def test_people_are_encoded_alike_alone_and_among_others() -> None:
     made, condition = encoder(), evidence(4, [True, False, True, False])
     together = made(condition)
+    assert together.seen is not None
     for person in range(4):
         alone = made(condition.take(slice(person, person + 1)))
         torch.testing.assert_close(together.vector[person], alone.vector[0], atol=1e-5, rtol=1e-5)
-        assert torch.equal(together.seen[person], alone.seen[0])
+        assert alone.seen is not None and torch.equal(together.seen[person], alone.seen[0])
     parts = [made(condition.take(slice(first, first + 2))) for first in (0, 2)]
     joined = concatenate(parts)
     torch.testing.assert_close(joined.tokens, together.tokens, atol=1e-5, rtol=1e-5)
-    assert torch.equal(joined.take(torch.tensor([3, 1])).seen, together.seen[[3, 1]])
+    some = joined.take(torch.tensor([3, 1]))
+    assert some.seen is not None and torch.equal(some.seen, together.seen[[3, 1]])
 
 
 def test_an_encoder_without_an_image_encoder_ignores_pictures() -> None:

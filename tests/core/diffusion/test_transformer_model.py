@@ -4,6 +4,7 @@ import json
 import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from alignhmr.core.checkpoints import CheckpointInfo, load_checkpoint, save_chec
 from alignhmr.core.diffusion.condition import Condition, make_condition
 from alignhmr.core.diffusion.model import BaseModel, BaseModelConfig, hypothesis_noise
 from alignhmr.core.diffusion.parameters import SIZE
+from alignhmr.core.diffusion.patch_tokens import PatchTokens
 from alignhmr.core.errors import AlignhmrError, CompatibilityError, InputError, SetupError
 from alignhmr.deployments import torchvision_shim
 
@@ -28,7 +30,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     folder = tmp_path_factory.mktemp("models") / "dinov2"
     torch.manual_seed(0)
-    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    sizes: dict[str, Any] = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
     Dinov2Model(Dinov2Config(**sizes, image_size=28)).save_pretrained(folder)
     return folder
 
@@ -37,8 +39,8 @@ def model(**changes) -> BaseModel:
     """Its last layers don't begin at zero."""
     torch.manual_seed(0)
     base = BaseModel(replace(SMALL, **changes)).eval()
-    torch.nn.init.normal_(base.denoiser.to_joint)
-    torch.nn.init.normal_(base.regressor[1].weight)
+    for last in ("denoiser.to_joint", "regressor.1.weight"):
+        torch.nn.init.normal_(base.get_parameter(last))
     base.residual_std.fill_(0.3)
     return base
 
@@ -101,6 +103,7 @@ def test_activations_worked_out_again_change_no_gradient(folder: Path) -> None:
 def test_a_checkpoint_needs_no_folder(folder: Path, tmp_path: Path, parts: str) -> None:
     there = shutil.copytree(folder, tmp_path / "vision")
     base = BaseModel(replace(SMALL, image=f"transformers:{there}", parts=parts)).eval()
+    assert isinstance(base.encoder.image, PatchTokens)
     base.encoder.image.backbone.read(str(there))
     told = json.loads(json.dumps(asdict(base.config)))
     save_checkpoint(tmp_path / "base.safetensors", base, CheckpointInfo("base", told, "body", "0" * 64))
