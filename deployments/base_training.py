@@ -17,7 +17,7 @@ from rich.table import Table
 
 from alignhmr.core.checkpoints import file_digest, read_info
 from alignhmr.core.errors import InputError
-from alignhmr.deployments import worker_pool
+from alignhmr.deployments import torchvision_shim, worker_pool
 from alignhmr.deployments.runtime import resolve_device, start_ray
 from alignhmr.deployments.storage import open_location
 from alignhmr.deployments.training_config import load_training_config
@@ -58,6 +58,7 @@ def run_base(
     if workers < 1:
         raise InputError(f"{workers} workers were asked for; give 1 or more")
     device = resolve_device(device)
+    torchvision_shim.install()  # before a vision model of transformers is looked at
     console = console or Console(stderr=True)
     out, name = Path(out).absolute(), f"base-{preset}"
     parts = tuple(parse_part(text) for text in data)
