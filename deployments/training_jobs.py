@@ -44,6 +44,7 @@ def run_scorer(
         raise AcceleratorError(
             f"device {device!r} was asked for, but a scorer trains on the CPU; use --device cpu"
         )
+    torchvision_shim.install()  # before a base with a vision model of transformers is built
     from alignhmr.core.body.model import BodyModel
     from alignhmr.training.fit import fit_scorer
 
