@@ -30,24 +30,6 @@ pytestmark = [
 ]
 
 
-def workers_of_this_process() -> list[int]:
-    """Train workers of the Ray that this process started; another Ray on the machine is left alone."""
-    parents, titles = {}, {}
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            titles[int(folder.name)] = (folder / "cmdline").read_bytes()
-            parents[int(folder.name)] = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
-        except OSError:
-            continue  # it ended meanwhile
-
-    def is_ours(pid: int) -> bool:
-        while pid > 1 and pid != os.getpid():
-            pid = parents.get(pid, 0)
-        return pid == os.getpid()
-
-    return [pid for pid, title in titles.items() if b"RayTrainWorker" in title and is_ours(pid)]
-
-
 def plan_of(bench, **changes) -> PreferencePlan:
     options = {
         "data": str(bench.folder), "base": str(bench.base), "steps": 8, "batch_size": 8, "report_every": 2,
@@ -92,7 +74,7 @@ def test_two_workers_learn_what_one_process_learns(bench, ray_session, tmp_path)
 
 
 @pytest.mark.slow
-def test_a_killed_worker_costs_only_time(bench, ray_session, tmp_path):
+def test_a_killed_worker_costs_only_time(bench, made, ray_session, tmp_path):
     """SIGKILL to one worker after the first commit: the curve is that of an undisturbed run."""
     plan = plan_of(bench, steps=400, save_every=20, report_every=20)
     calm, _ = plain_history(bench, plan)
@@ -103,7 +85,7 @@ def test_a_killed_worker_costs_only_time(bench, ray_session, tmp_path):
         deadline = time.monotonic() + 120
         while time.monotonic() < deadline and not list(folder.rglob("state.safetensors")):
             time.sleep(0.05)
-        pid = workers_of_this_process()[0]
+        pid = made.workers_of_this_process()[0]
         os.kill(pid, signal.SIGKILL)
         killed.append(pid)
 
