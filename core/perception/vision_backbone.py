@@ -290,8 +290,8 @@ def _quiet() -> Iterator[None]:
 
 def _missing(what: str) -> SetupError:
     return SetupError(
-        f"{what}; download the model (config.json and model.safetensors) and name its folder, as"
-        " transformers:FOLDER, or set HF_HUB_OFFLINE=0 to have a name of the model hub downloaded",
+        f"{what}; download the model (config.json and model.safetensors) and name its folder (base: model: image:"
+        " transformers:FOLDER), or set HF_HUB_OFFLINE=0 to have a name of the model hub downloaded",
         code="model_missing",
     )
 
