@@ -8,6 +8,7 @@ from typing import Any
 from torch import nn
 
 from alignhmr.core.checkpoints import CheckpointInfo
+from alignhmr.core.diffusion.model import TRANSFORMERS
 
 COLUMNS: tuple[tuple[str, str], ...] = tuple(
     (metric, told) for metric in ("pa_mpjpe", "mpjpe") for told in ("zero_noise", "mean", "best_of_m")
@@ -112,7 +113,7 @@ def _followed(key: str) -> bool:
 def _what(info: CheckpointInfo) -> str:
     if info.kind != "base":
         return "HMR-Scorer: rates hypotheses of one person, and estimates their error, without 3D labels."
-    image = info.config.get("image", "none")
+    image = _image(info)
     if image == "none":
         return (
             "A conditional diffusion model over SMPL-format parameters. It sees 2D keypoints and "
@@ -122,6 +123,12 @@ def _what(info: CheckpointInfo) -> str:
         f"A conditional diffusion model over SMPL-format parameters. It sees a crop of {info.config['crop_px']} x"
         f" {info.config['crop_px']} pixels (through {image}), 2D keypoints, and {_PLACES}; any of them may be missing."
     )
+
+
+def _image(info: CheckpointInfo) -> str:
+    """What looks at pixels; of a vision model's folder the last name, since a card travels farther than a disk."""
+    image = info.config.get("image", "none")
+    return Path(image.removeprefix(TRANSFORMERS)).name if image.startswith(TRANSFORMERS) else image
 
 
 def _shipped(recipe: dict[str, Any], name: str, steps: int) -> list[str]:
@@ -159,8 +166,10 @@ def _plan(plan: dict[str, Any]) -> str:
 
 def _licences(info: CheckpointInfo) -> list[str]:
     texts = [_LICENCES[""]]
-    if (image := info.config.get("image")) in _LICENCES:
+    if (image := _image(info)) in _LICENCES:
         texts.append(_LICENCES[image])
+    elif image != "none":
+        texts.append(f"the image encoder began with the weights of {image}, whose licence goes on with them")
     plans = [plan for source in info.recipe.get("data", []) for plan in source["plans"]]
     names = sorted({plan["data_set"] for plan in plans if "data_set" in plan})
     if names:

@@ -180,6 +180,8 @@ def test_a_run_begins_with_a_folder_and_ends_with_a_checkpoint_that_needs_none(
     )  # fmt: skip
     shutil.rmtree(there)
     model, info = load_checkpoint(made.checkpoint, "base", body_digest=bench.body.digest)
+    card = made.card.read_text()
+    assert "(through vision)" in card and "weights of vision, whose licence" in card
     assert info.config["backbone"]["channels"] == 32 and info.recipe["recipe"]["precision"] == "bf16"
     batch = pictured(bench.people, 2)
     answer = model.sample(batch.condition(), torch.zeros(2, 1, 157))  # type: ignore[operator]
