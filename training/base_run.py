@@ -14,7 +14,14 @@ import torch
 from torch import nn
 
 from alignhmr.core.body.model import BodyModel
-from alignhmr.core.checkpoints import CheckpointInfo, file_digest, load_checkpoint, resolve, save_checkpoint
+from alignhmr.core.checkpoints import (
+    CheckpointInfo,
+    file_digest,
+    load_checkpoint,
+    read_info,
+    resolve,
+    save_checkpoint,
+)
 from alignhmr.core.diffusion.model import BaseModel
 from alignhmr.core.errors import CompatibilityError, InputError
 from alignhmr.core.synthetic.motion import Clip, split_clips
@@ -108,6 +115,7 @@ class BaseRun:
             }
         if init is not None:
             path = resolve(init, "base")
+            read_info(path)  # which says what is wrong with a file that is none
             about |= {"init": f"{path.stem}:{file_digest(path)}"}
         return cls(recipe, body, training, held_out, mixture, judges, init, seed, minutes, about)
 
