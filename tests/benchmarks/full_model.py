@@ -96,10 +96,10 @@ def step_of(recipe: BaseRecipe, model: BaseModel, body: BodyModel) -> base.BaseS
     return base.BaseStep(model, body, 0, recipe.losses, kept, precision=recipe.precision)
 
 
-def weights_of_parts() -> dict[str, float]:
+def weights_of_parts(recipe: BaseRecipe) -> dict[str, float]:
     """Millions."""
     with torch.device("meta"):
-        model = BaseModel(full_recipe().model)
+        model = BaseModel(recipe.model)
     image = model.encoder.image
     assert image is not None
 
@@ -120,8 +120,8 @@ def weights_of_parts() -> dict[str, float]:
 class Step:
     """Training steps of the whole model, one after another, each measured alone."""
 
-    def __init__(self, count: int) -> None:
-        self.recipe, self.body = full_recipe(), BodyModel.load()
+    def __init__(self, recipe: BaseRecipe, count: int) -> None:
+        self.recipe, self.body = recipe, BodyModel.load()
         self.batch = people(count, self.recipe.model.crop_px, self.body)
         self.model = model_of(self.recipe.model, self.batch)
 
@@ -188,9 +188,8 @@ def vision_forward_gflop() -> float:
     return counter.get_total_flops() / 1e9
 
 
-def by_heart(quick: bool) -> dict[str, Any]:
+def by_heart(recipe: BaseRecipe, *, quick: bool) -> dict[str, Any]:
     """Loss on the body before and after, of four people shown again and again; the vision model is a small one."""
-    recipe = full_recipe()
     sizes = {"width": 128, "denoiser_width": 128, "feed_forward": 256, "encoder_blocks": 2} if quick else {}
     steps = 120 if quick else 200
     config = replace(recipe.model, backbone=small_vit(64), crop_px=64, **sizes)
@@ -217,9 +216,10 @@ def by_heart(quick: bool) -> dict[str, Any]:
     }
 
 
-def on_gpus(weights: dict[str, float], steps: dict[str, dict[str, Any]]) -> dict[str, Any]:
+def on_gpus(
+    recipe: BaseRecipe, weights: dict[str, float], steps: dict[str, dict[str, Any]]
+) -> dict[str, Any]:
     """Estimates. Weights, gradients, the optimiser's two moments and the average of the weights are float32."""
-    recipe = full_recipe()
     people_of_run = (recipe.loop.steps or 0) * (recipe.batch_size + recipe.sightings)
     forward = vision_forward_gflop()
     told: dict[str, Any] = {}
@@ -259,16 +259,17 @@ def main() -> None:
     quick = parser.parse_args().quick
     torch.set_num_threads(1 if quick else len(os.sched_getaffinity(0)))
     torchvision_shim.install()
-    weights = weights_of_parts()
-    step = Step(1 if quick else PEOPLE)
+    recipe = full_recipe()
+    weights = weights_of_parts(recipe)
+    step = Step(recipe, 1 if quick else PEOPLE)
     steps = {"fp32": step.measured("fp32"), "bf16": step.measured("bf16")}
     if not quick:
         steps["bf16, recomputed"] = step.measured("bf16", recompute=True)
     values: dict[str, object] = {
         "weights_millions": weights,
         f"step_of_{len(step.batch)}_here": steps,
-        "by_heart": by_heart(quick),
-        "estimated_on_one_gpu": on_gpus(weights, steps),
+        "by_heart": by_heart(recipe, quick=quick),
+        "estimated_on_one_gpu": on_gpus(recipe, weights, steps),
         "threads": torch.get_num_threads(),
     }
     finish("full_model", values, quick=quick)
