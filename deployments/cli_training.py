@@ -17,20 +17,22 @@ from alignhmr.deployments.cli_options import (
     Seed,
 )
 
+Prepared = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="FOLDER[=WEIGHT]",
+        help="People written by 'alignhmr prepare', a folder or s3:// prefix, and their share of those shown;"
+        " repeatable. Without any there are no pictures, only simulated detections.",
+    ),
+]
+
 train_app = typer.Typer(help="Train a model: base, scorer, or align the base by dpo.", no_args_is_help=True)
 
 
 @train_app.command("base")
 def train_base(
     out: Out,
-    data: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="FOLDER[=WEIGHT]",
-            help="People written by 'alignhmr prepare', a folder or s3:// prefix, and their share of those shown;"
-            " repeatable. Without any the model sees no pixels.",
-        ),
-    ] = None,
+    data: Prepared = None,
     held_out: Annotated[
         str | None,
         typer.Option(
@@ -69,8 +71,8 @@ def train_base(
 
 @train_app.command("scorer")
 def train_scorer(
-    out: Out, base: Base = "starter", preset: Preset = "starter", minutes: Minutes = None, seed: Seed = 0,
-    resume: Resume = False, device: Device = "auto", body: Body = "open", config: Config = None,
+    out: Out, data: Prepared = None, base: Base = "starter", preset: Preset = "starter", minutes: Minutes = None,
+    seed: Seed = 0, resume: Resume = False, device: Device = "auto", body: Body = "open", config: Config = None,
 ) -> None:  # fmt: skip
     """Train an HMR-Scorer on made people and a base model's hypotheses."""
     from alignhmr.deployments.training_jobs import run_scorer
@@ -82,6 +84,7 @@ def train_scorer(
         seed=seed,
         resume=resume,
         device=device,
+        data=data or [],
         base=base,
         body=body,
         config=config,

@@ -145,12 +145,15 @@ class _Base(_Shared):
 
 class _Scorer(_Shared):
     model: _ScorerSizes
+    sightings: PositiveInt
     own: PositiveInt
     perturbed: int = Field(ge=0)
 
     def recipe(self) -> ScorerRecipe:
         model = ScorerConfig(**self.model.model_dump())
-        return ScorerRecipe(model=model, own=self.own, perturbed=self.perturbed, **self._parts())
+        return ScorerRecipe(
+            model=model, sightings=self.sightings, own=self.own, perturbed=self.perturbed, **self._parts()
+        )
 
 
 class TrainingConfig(_Closed):

@@ -3,6 +3,7 @@
 import json
 import logging
 import math
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,11 +31,11 @@ MAX_PASSES = 20
 
 
 def run_scorer(
-    preset: str, out: str | Path, *, minutes: float | None = None, seed: int = 0, resume: bool = False,
-    device: str = "auto", base: str | Path = "starter", body: str | Path = "open",
+    preset: str, out: str | Path, *, data: Sequence[str] = (), minutes: float | None = None, seed: int = 0,
+    resume: bool = False, device: str = "auto", base: str | Path = "starter", body: str | Path = "open",
     config: str | Path | None = None, console: Console | None = None,
 ) -> dict[str, Any]:  # fmt: skip
-    """Trains a scorer on made people, in this process; the weights are ``out/scorer-PRESET.safetensors``.
+    """Trains a scorer on prepared and made people, in this process: ``out/scorer-PRESET.safetensors``.
 
     ``base`` is the base model whose hypotheses it learns to rank: a shipped preset or a file.
     """
@@ -46,10 +47,15 @@ def run_scorer(
         )
     torchvision_shim.install()  # before a base with a vision model of transformers is built
     from alignhmr.core.body.model import BodyModel
+    from alignhmr.deployments.base_training import parse_part
+    from alignhmr.deployments.storage import open_location
     from alignhmr.training.fit import fit_scorer
+    from alignhmr.training.mixture import Mixture
 
     console = console or Console(stderr=True)
     settings = load_training_config(preset, config)
+    parts = [parse_part(text) for text in data]
+    mixture = Mixture(parts, seed=seed, open_location=open_location) if parts else None
     with shown_progress(console) as progress:
         task = progress.add_task("train scorer", total=None, said="")
 
@@ -60,7 +66,7 @@ def run_scorer(
             progress.update(task, completed=step, said=f"loss {values['loss']:.3f}")
 
         fit = fit_scorer(
-            settings.scorer.recipe(), Path(out), base=base, name=f"scorer-{preset}", seed=seed, minutes=minutes,
+            settings.scorer.recipe(), Path(out), mixture=mixture, base=base, name=f"scorer-{preset}", seed=seed, minutes=minutes,
             resume=resume, report=report, started=started, body=BodyModel.load(body),
         )  # fmt: skip
     table = Table(title=f"scorer-{preset}: {fit.steps:,} steps, {fit.minutes:.1f} minutes")

@@ -19,14 +19,17 @@ from alignhmr.core.synthetic.motion import Clip, load_clips
 from alignhmr.core.synthetic.observations import Observations
 from alignhmr.core.synthetic.poses import PoseMix
 from alignhmr.training import scorer as scorer_training
+from alignhmr.training.augmentation import AugmentationConfig
+from alignhmr.training.base_batches import PictureBatches
 from alignhmr.training.base_run import BaseRun, samplers
 from alignhmr.training.course import Course, Fit, Judged, follow
-from alignhmr.training.held_out import HeldOut
+from alignhmr.training.held_out import HeldOut, check_body
 from alignhmr.training.loop import Reporter, Step, Trainer
 from alignhmr.training.mixture import Mixture
 from alignhmr.training.recipe import BaseRecipe, ScorerRecipe
 from alignhmr.training.workplace import Alone, Listener
 
+_JUDGED_SEED = 99
 Started = Callable[[int, int | None], None]
 """(steps that were done before, steps in all): told before the first step, and when a clock has settled them."""
 
@@ -52,11 +55,15 @@ def fit_base(
 
 
 def fit_scorer(
-    recipe: ScorerRecipe, out: Path, *, base: str | Path = "starter", name: str = "scorer", seed: int = 0,
-    minutes: float | None = None, resume: bool = False, report: Reporter | None = None,
-    started: Started | None = None, body: BodyModel | None = None,
+    recipe: ScorerRecipe, out: Path, *, mixture: Mixture | None = None, base: str | Path = "starter",
+    name: str = "scorer", seed: int = 0, minutes: float | None = None, resume: bool = False,
+    report: Reporter | None = None, started: Started | None = None, body: BodyModel | None = None,
 ) -> Fit:  # fmt: skip
-    """Trains an HMR-Scorer on a frozen base's hypotheses; writes ``out/NAME.safetensors`` and its card."""
+    """Trains an HMR-Scorer on a frozen base's hypotheses; writes ``out/NAME.safetensors`` and its card.
+
+    With a mixture of prepared people, part of each batch are hypotheses about their pictures, beside the detector's
+    real 3D; it is judged on simulated held-out people either way.
+    """
     body = body or BodyModel.load()
     base_path = resolve(base, "base")
     base_model, _ = load_checkpoint(base_path, "base", body_digest=body.digest)
@@ -71,17 +78,22 @@ def fit_scorer(
 
     def judge(model: nn.Module, people: int, hypotheses: int) -> Judged:
         assert isinstance(model, HMRScorer)
-        return Judged(
-            scorer_training.evaluate(model, base_model, body, held_out, people=people, hyps=hypotheses)
-        )
+        batch = held_out.sample(people, torch.Generator().manual_seed(_JUDGED_SEED))
+        return Judged(scorer_training.evaluate(model, base_model, body, batch, hyps=hypotheses))
 
     def batches(start: int) -> Iterator[Any]:
-        return scorer_training.group_batches(data, groups, recipe.batch_size, seed, start)
+        return scorer_training.group_batches(data, groups, recipe.batch_size, seed, start, pictures)
 
+    pictures, people = None, recipe.batch_size
+    if mixture is not None:
+        check_body(mixture, body)
+        about |= {"mixture": mixture.digest}
+        people += recipe.sightings
+        pictures = PictureBatches(
+            mixture, body, recipe.sightings, base_model.config.crop_px, AugmentationConfig()
+        )
     about |= {"seed": seed, "base": f"{base_path.stem}:{file_digest(base_path)}"}
-    course = Course(
-        "scorer", recipe, build, batches, judge, body, about, minutes=minutes, people=recipe.batch_size
-    )
+    course = Course("scorer", recipe, build, batches, judge, body, about, minutes=minutes, people=people)
     place = _alone(out, name, resume, "cpu", report, started)
     return _followed(course, place, out, name)
 

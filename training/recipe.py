@@ -52,6 +52,9 @@ class ScorerRecipe:
     poses: PoseMix = field(default_factory=PoseMix)
     evaluation: Evaluation = field(default_factory=Evaluation)
     batch_size: int = 96
+    """People with simulated detections, of a step."""
+    sightings: int = 48
+    """People from prepared data, of a step; none where no data is given."""
     own: int = 8
     perturbed: int = 4
     save_every: int = 1000

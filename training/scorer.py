@@ -21,7 +21,8 @@ from alignhmr.core.metrics.hypotheses import four_figures
 from alignhmr.core.metrics.positions import mpjpe_mm, pa_mpjpe_mm
 from alignhmr.core.metrics.ranking import spearman
 from alignhmr.core.scoring.scorer import Claim, Evidence, HMRScorer, ranking_loss
-from alignhmr.core.synthetic.observations import Observations, ObservationSampler
+from alignhmr.core.synthetic.observations import Observations, ObservationSampler, concatenate
+from alignhmr.training.base_batches import PictureBatches
 
 
 class Sighting(Protocol):
@@ -126,25 +127,33 @@ class ScorerStep:
 
 
 def group_batches(
-    sampler: ObservationSampler, groups: GroupSampler, batch_size: int, seed: int, start: int = 0
-) -> Iterator[Group]:
-    """An endless stream; group k depends on (seed, k) alone."""
+    sampler: ObservationSampler, groups: GroupSampler, batch_size: int, seed: int, start: int = 0,
+    pictures: PictureBatches | None = None,
+) -> Iterator[Group]:  # fmt: skip
+    """An endless stream; group k depends on (seed, k) alone. People with pictures come first where there are any."""
     k = start
     while True:
         generator = torch.Generator().manual_seed(seed * 1_000_003 + k)
-        yield groups(sampler.sample(batch_size, generator), generator)
+        people = sampler.sample(batch_size, generator)
+        if pictures is not None:
+            people = concatenate([pictures.at(k, seed), people])
+        yield groups(people, generator)
         k += 1
 
 
 @torch.no_grad()
 def evaluate(
-    scorer: HMRScorer, base: BaseModel, body: BodyModel, sampler: ObservationSampler, *, people: int = 512,
-    hyps: int = 20, seed: int = 99,
-) -> dict[str, float]:  # fmt: skip
+    scorer: HMRScorer,
+    base: BaseModel,
+    body: BodyModel,
+    batch: Observations,
+    *,
+    hyps: int = 20,
+    seed: int = 99,
+) -> dict[str, float]:
     """Rank correlation within a person, and the four figures, on the base model's own hypotheses."""
     scorer.eval()
     generator = torch.Generator().manual_seed(seed)
-    batch = sampler.sample(people, generator)
     group = GroupSampler(base, body, own=hyps, perturbed=0)(batch, generator)
     evidence = evidence_of(batch)
     scores, expected_mm = scorer(evidence, group.claim)
