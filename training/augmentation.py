@@ -15,13 +15,15 @@ from jaxtyping import Float
 from torch import Tensor
 
 from alignhmr.core.body.model import BodyModel
-from alignhmr.core.body.skeleton import KEYPOINT_MIRROR
+from alignhmr.core.body.skeleton import JOINT_MIRROR, JOINTS, KEYPOINT_MIRROR, KEYPOINTS
 from alignhmr.core.diffusion.condition import CROP_MARGIN, keypoint_box
 from alignhmr.core.geometry.cameras import crop_camera_of
 from alignhmr.core.geometry.rotations import axis_angle_to_matrix
 from alignhmr.core.synthetic.observations import Observations
 from alignhmr.core.synthetic.poses import mirror
 from alignhmr.training.sightings import Sighting
+
+_MIRRORED = [*JOINT_MIRROR, *(len(JOINTS) + index for index in KEYPOINT_MIRROR)]
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,8 @@ def observe(
     keypoints = torch.where(flip[:, None, None], keypoints[:, list(KEYPOINT_MIRROR)], keypoints)
     keypoints[..., :2] += normal(keypoints.shape[1], 2) * (c.keypoint_noise * on * side[:, None] / 2)
     keypoints[..., 2] *= uniform(keypoints.shape[1]) >= c.keypoint_loss * on
+    visible = torch.from_numpy(np.stack([_visible(s) for s in sightings]))
+    visible = torch.where(flip[:, None], visible[:, _MIRRORED], visible)
     has_3d = [s.keypoints_3d_m is not None for s in sightings]
     depth = torch.from_numpy(
         np.stack(
@@ -132,9 +136,16 @@ def observe(
         crop_px=crop,
         focal_px=focal,
         center_px=center,
+        visible=visible,
         has_image=torch.ones(count, dtype=torch.bool),
         crops=torch.from_numpy(pictures).permute(0, 3, 1, 2).float(),
     )
+
+
+def _visible(s: Sighting) -> np.ndarray:
+    """Of joints and keypoints; where nobody looked, all."""
+    parts = ((s.smpl24_visible, len(JOINTS)), (s.coco23_visible, len(KEYPOINTS)))
+    return np.concatenate([np.ones(n, bool) if v is None else np.asarray(v, bool) for v, n in parts])
 
 
 class _Move:

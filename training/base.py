@@ -58,6 +58,11 @@ QUIET = 0.15
 ever lies, and was 2 % worse than the initial estimate before it was taught there."""
 
 
+HIDDEN = 0.3
+"""Weight of a joint that the picture doesn't show, in the losses of heat maps: it can only be guessed, and guesses are
+the body's business."""
+
+
 @dataclass(frozen=True)
 class DropRates:
     """Probabilities that a kind of evidence is hidden from a person who has it; one of pixels and keypoints stays."""
@@ -196,7 +201,7 @@ class _ImageTruth:
     places: Tensor
     """[images, points, 2], over the crop in [-1, 1]."""
     inside: Tensor
-    """[images, points], 1 where the crop holds it."""
+    """[images, points], 1 where the crop holds it, less where it is hidden there."""
     depth_m: Tensor
     """[images, points], behind the root joint."""
 
@@ -206,7 +211,8 @@ class _ImageTruth:
         pixels = project(true_m + batch.transl_cam_m[has][:, None], batch.focal_px[has], batch.center_px[has])
         places = to_crop(pixels, batch.crop_px[has])
         depth_m = true_m[..., 2] - true_m[:, :1, 2]
-        return cls(places, (places.abs() < 1).all(-1).float(), depth_m)
+        weight = torch.where(batch.visible[has], 1.0, HIDDEN)
+        return cls(places, (places.abs() < 1).all(-1) * weight, depth_m)
 
 
 @torch.no_grad()

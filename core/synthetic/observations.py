@@ -59,6 +59,8 @@ class Observations:
     crop_px: Float[Tensor, "batch 3"]
     focal_px: Float[Tensor, "batch"]
     center_px: Float[Tensor, "batch 2"]
+    visible: Bool[Tensor, "batch points"]
+    """Joints, then keypoints: in the picture and not behind anything, the person's own body included."""
     has_image: Bool[Tensor, "batch"]
     crops: Float[Tensor, "images 3 side side"]
     """RGB, 0..255, of those who have one, in their order."""
@@ -154,6 +156,7 @@ class ObservationSampler:
             crop_px=crop,
             focal_px=focal,
             center_px=center,
+            visible=torch.ones(count, points.joints.shape[1] + _N, dtype=torch.bool),
             has_image=torch.zeros(count, dtype=torch.bool),
             crops=torch.zeros(0, 3, 1, 1),
         )

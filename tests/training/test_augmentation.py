@@ -1,12 +1,14 @@
 """Augmentation: picture, keypoints and truth move together."""
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
 import torch
 
 from alignhmr.core.body.model import BodyModel
-from alignhmr.core.body.skeleton import KEYPOINTS
+from alignhmr.core.body.skeleton import JOINTS, KEYPOINTS
 from alignhmr.core.diffusion.condition import to_crop
 from alignhmr.core.geometry.cameras import lift_crop_camera, project
 from alignhmr.core.geometry.crops import SquareCrop
@@ -91,7 +93,7 @@ def test_pixels_keypoints_and_bodies_agree(body: BodyModel, config: Augmentation
 
 
 def test_a_mirror_exchanges_left_and_right(body: BodyModel) -> None:
-    config = AugmentationConfig(**{**vars(GEOMETRY), "mirror": 1.0, "turn": 0.0, "shift": 0.0, "scale": 0.0})
+    config = replace(GEOMETRY, mirror=1.0, turn=0.0, shift=0.0, scale=0.0)
     one = sighting(body)
     plain, mirrored = (
         observe([one], body, 64, torch.Generator().manual_seed(0), c) for c in (AS_IT_IS, config)
@@ -105,6 +107,18 @@ def test_a_mirror_exchanges_left_and_right(body: BodyModel) -> None:
     np.testing.assert_allclose(mirrored.detector_3d_m[0, left, 2], depth, atol=1e-5)
     flipped = mirrored.crops[0].flip(-1)
     assert (flipped - plain.crops[0]).abs().mean() < 3
+
+
+def test_what_is_visible_changes_sides_in_a_mirror_and_is_all_where_nobody_looked(body: BodyModel) -> None:
+    joints, keypoints = np.zeros(24, bool), np.zeros(23, bool)
+    joints[JOINTS.index("left_knee")] = keypoints[MARKED[0]] = True
+    looked = replace(sighting(body), smpl24_visible=joints, coco23_visible=keypoints)
+    config = replace(GEOMETRY, mirror=1.0)
+    batch = observe([looked, sighting(body)], body, 32, torch.Generator().manual_seed(0), config)
+    expected = np.zeros(47, bool)
+    expected[[JOINTS.index("right_knee"), 24 + MARKED[1]]] = True
+    np.testing.assert_array_equal(batch.visible[0], expected)
+    assert batch.visible[1].all()
 
 
 def test_the_crop_camera_puts_the_root_where_the_truth_has_it(body: BodyModel) -> None:
