@@ -161,7 +161,7 @@ class Step:
             storage = tensor.untyped_storage()
             if storage.data_ptr() not in weights:
                 kept[storage.data_ptr()] = storage.nbytes()
-            return tensor
+            return tensor.detach()  # itself, it would hold the graph that holds it
 
         few = self.batch.take(slice(0, count))
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
