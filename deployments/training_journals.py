@@ -58,14 +58,20 @@ class TensorBoard(Journal):
     """Event files in a folder: `tensorboard --logdir FOLDER` shows them."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder, self._writer = folder, None
+        self._folder, self._writer, self._writers = folder, None, 0
 
     def started(self, done: int, steps: int | None) -> None:
         from tensorboardX import SummaryWriter
 
         self.close(finished=False)
-        # What was told before a restart and is told again replaces it.
-        self._writer = SummaryWriter(str(self._folder), purge_step=done + 1)
+        self._writers += 1
+        # What is told again after a restart replaces what was told before. Names are by the second: two may meet.
+        self._writer = SummaryWriter(
+            str(self._folder),
+            purge_step=done + 1,
+            flush_secs=5,
+            filename_suffix=f".{os.getpid()}.{self._writers}",
+        )
 
     def learned(self, step: int, values: Mapping[str, float]) -> None:
         self._scalars(step, {tag_of(name): value for name, value in values.items()})
@@ -75,7 +81,6 @@ class TensorBoard(Journal):
         assert self._writer is not None
         for title, pixels in pictures.items():
             self._writer.add_image(title, pixels, step, dataformats="HWC")
-        self._writer.flush()
 
     def close(self, *, finished: bool, card: Path | None = None) -> None:
         if self._writer is not None:
@@ -86,7 +91,6 @@ class TensorBoard(Journal):
         assert self._writer is not None, "a run tells its start first"
         for name, value in values.items():
             self._writer.add_scalar(name, value, step)
-        self._writer.flush()
 
 
 class Mlflow(Journal):

@@ -150,7 +150,7 @@ def _data(recipe: dict[str, Any]) -> list[str]:
     lines = [f"- learned from prepared people (`{recipe['mixture'][:16]}`) with pictures:"]
     lines += [
         f"  - weight {source['weight']:g}, {source['people']:,} people: {'; '.join(map(_plan, source['plans']))}"
-        for source in recipe["data"]
+        for source in recipe.get("data", [])
     ]
     return [*lines, f"- and from simulated detections; {motion}"]
 

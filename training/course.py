@@ -249,16 +249,16 @@ class _Run:
         model, best = self._rounded(), self._path("-best")
         judged = self.course.judge(model, evaluation.people, evaluation.hypotheses)
         figures, step = judged.figures, last_step
+        self.place.listener.judged(step, figures, judged.pictures)
         if self.notes["best"] is not None:
             other, info = load_checkpoint(best, self.course.kind, body_digest=self.course.body.digest)
             other = other.to(self.place.device)
             theirs = self.course.judge(other, evaluation.people, evaluation.hypotheses)
             if theirs.figures[self.course.chosen_by] < figures[self.course.chosen_by]:
                 self._write(self._path("-last"), model, last_step, figures)
-                judged, figures, model, step = theirs, theirs.figures, other, info.recipe["step"]
+                figures, model, step = theirs.figures, other, info.recipe["step"]
         if step == last_step:
             self._path("-last").unlink(missing_ok=True)
-        self.place.listener.judged(step, figures, judged.pictures)
         info, digest = self._write(self._path(), model, step, figures)
         card = self._path().with_suffix(".md")
         write_card(card, self.name, digest, model, info, self.notes["history"])
@@ -267,10 +267,15 @@ class _Run:
 
     def _salvaged(self) -> str:
         """Where the weights before the loss was lost are to be found."""
-        last, best = self._path("-last"), self.notes["best"]
-        self._write(last, self._rounded(), self.trainer.step_number, {})
-        also = f", the best until then (step {best['step']:,}) in {self._path('-best')}" if best else ""
-        return f"the last finite weights are in {last}{also}: begin from them with --init"
+        kept, model = [], self._rounded()
+        if all(torch.isfinite(value).all() for value in model.state_dict().values()):
+            self._write(self._path("-last"), model, self.trainer.step_number, {})
+            kept.append(f"the last weights in {self._path('-last')}")
+        if best := self.notes["best"]:
+            kept.append(f"the best until then, of step {best['step']:,}, in {self._path('-best')}")
+        return (
+            f"kept are {' and '.join(kept)}; begin with them by --init" if kept else "no weights were finite"
+        )
 
     def _path(self, which: str = "") -> Path:
         return self.out / f"{self.name}{which}.safetensors"

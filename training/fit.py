@@ -87,7 +87,7 @@ def fit_scorer(
     pictures, people = None, recipe.batch_size
     if mixture is not None:
         check_body(mixture, body)
-        about |= {"mixture": mixture.digest}
+        about |= {"mixture": mixture.digest, "data": mixture.about}
         people += recipe.sightings
         pictures = PictureBatches(
             mixture, body, recipe.sightings, base_model.config.crop_px, AugmentationConfig()

@@ -65,6 +65,8 @@ class Trainer:
         ]
         self.config = config
         self.step_number = 0
+        self.lost_steps = 0
+        """The last ones in a row whose gradient was no finite number."""
         self.optimizer = torch.optim.AdamW(
             [group for group in groups if group["params"]],
             lr=config.learning_rate,
@@ -97,6 +99,9 @@ class Trainer:
         if torch.isfinite(norm):
             self.optimizer.step()
             self._update_ema()
+            self.lost_steps = 0
+        else:
+            self.lost_steps += 1
         self.step_number += 1
         return float(norm)
 
@@ -130,24 +135,19 @@ def train(trainer: Trainer, step: Step, batches: Iterable[Any], report: Reporter
     ``PATIENCE`` of them in a row.
     """
     sums: dict[str, float] = {}
-    seen = lost = 0
+    seen = 0
     for batch in batches:
         if trainer.config.steps is not None and trainer.step_number >= trainer.config.steps:
             break
         loss, values = step(batch, trainer.step_number)
         values = {"loss": float(loss.detach()), **values}
         values["grad_norm"] = trainer.update(loss)
-        if math.isfinite(values["grad_norm"]):
+        if not trainer.lost_steps:
             for name, value in values.items():
                 sums[name] = sums.get(name, 0.0) + value
-            seen, lost = seen + 1, 0
-        else:
-            lost += 1
-        if lost == PATIENCE:
-            raise DivergedError(
-                f"the gradient was no finite number {PATIENCE} steps in a row, up to step {trainer.step_number:,} (loss"
-                f" {values['loss']:.4g}): lower the learning rate of {trainer.config.learning_rate:g}"
-            )
+            seen += 1
+        if trainer.lost_steps == PATIENCE:
+            raise DivergedError(_lost(trainer, values["loss"]))
         if (
             trainer.step_number % trainer.config.report_every == 0
             or trainer.step_number == trainer.config.steps
@@ -155,3 +155,12 @@ def train(trainer: Trainer, step: Step, batches: Iterable[Any], report: Reporter
             means = {name: total / seen for name, total in sums.items()}
             report(trainer.step_number, means or dict.fromkeys(values, math.nan))
             sums, seen = {}, 0
+
+
+def _lost(trainer: Trainer, loss: float) -> str:
+    said = f"the gradient was no finite number {PATIENCE} steps in a row, up to step {trainer.step_number:,}"
+    if trainer.step_number == PATIENCE:
+        return (
+            f"{said} (loss {loss:.4g}): it never was one, so look for numbers that aren't finite in the data"
+        )
+    return f"{said} (loss {loss:.4g}): lower the learning rate of {trainer.config.learning_rate:g}"

@@ -112,12 +112,28 @@ def test_a_lost_loss_leaves_the_last_finite_weights_and_the_best(bench, tmp_path
     lost = lambda step: math.nan if step >= 12 else 1.0  # noqa: E731
     course = course_of(bench, Judge([3.0, 4.0]), loss=lost, recipe=recipe)
     with pytest.raises(
-        DivergedError, match=rf"{PATIENCE} steps in a row.*base-last.*best until then.*--init"
+        DivergedError, match=rf"{PATIENCE} steps in a row.*base-last.*best until then, of step 10.*--init"
     ):
         follow(course, Alone(tmp_path / "state"), tmp_path, "base")
     assert names(tmp_path) == ["base-best.safetensors", "base-last.safetensors", "state"]
     kept = (steps_of(tmp_path / f"base-{which}.safetensors") for which in ("last", "best"))
     assert tuple(kept) == (12, 10)
+
+
+def test_weights_that_float16_can_not_hold_are_not_kept(bench, tmp_path):
+    course = course_of(bench, Judge([math.nan]), loss=lambda step: math.nan)
+
+    def build():
+        trainer, step = course.build()
+        for model in (trainer.module, trainer.ema):
+            model.mean.fill_(1e6)
+        return trainer, step
+
+    with pytest.raises(
+        DivergedError, match=r"it never was one, so look .* in the data; no weights were finite"
+    ):
+        follow(replace(course, build=build), Alone(tmp_path / "state"), tmp_path, "base")
+    assert not (tmp_path / "base-last.safetensors").exists()
 
 
 def test_a_few_lost_steps_are_left_out(bench, tmp_path):

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from alignhmr.training.loop import LoopConfig, Trainer, train
+from alignhmr.training.loop import PATIENCE, DivergedError, LoopConfig, Trainer, train
 
 
 def trainer(**changes) -> Trainer:
@@ -71,3 +71,40 @@ def test_a_late_decision_on_the_steps_changes_nothing_before_it():
     assert rates[10:71] == [known.config.learning_rate] * 61
     assert all(later < earlier for earlier, later in pairwise(rates[70:]))
     assert rates[-1] == pytest.approx(0.02 * rates[50])
+
+
+def losing(made: Trainer, lost: set[int]):
+    def step(batch, number):
+        loss = (made.module(batch) - 1).square().mean()
+        return loss * (math.nan if number in lost else 1.0), {"number": float(number)}
+
+    return step
+
+
+def test_lost_steps_are_left_out_of_the_means():
+    made = trainer(steps=4, report_every=4)
+    reports: list[tuple[int, dict]] = []
+    train(made, losing(made, {1, 2}), itertools.repeat(torch.ones(4, 3)), lambda *told: reports.append(told))
+    [(at, values)] = reports
+    assert (at, values["number"]) == (4, 1.5) and all(map(math.isfinite, values.values()))
+
+
+@pytest.mark.parametrize("part", [1, 1000])
+def test_a_loss_that_stays_lost_ends_the_run_before_a_weight_is_lost(part):
+    """However the run is cut into parts."""
+    made = trainer(steps=1000)
+    step = losing(made, {3, *range(20, 1000)})
+    with pytest.raises(
+        DivergedError, match=rf"{PATIENCE} steps in a row, up to step {20 + PATIENCE}.*loss nan.*0.001"
+    ):
+        while made.step_number < 1000:
+            train(made, step, itertools.repeat(torch.ones(4, 3), part), lambda at, values: None)
+    assert all(torch.isfinite(weight).all() for weight in made.module.parameters())
+
+
+def test_an_interval_without_a_finite_step_reports_so():
+    made = trainer(steps=4, report_every=2)
+    reports: list[tuple[int, dict]] = []
+    train(made, losing(made, {0, 1}), itertools.repeat(torch.ones(4, 3)), lambda *told: reports.append(told))
+    assert math.isnan(reports[0][1]["loss"]) and math.isfinite(reports[1][1]["loss"])
+    assert reports[0][1].keys() == reports[1][1].keys()
