@@ -66,8 +66,8 @@ def run_scorer(
             progress.update(task, completed=step, said=f"loss {values['loss']:.3f}")
 
         fit = fit_scorer(
-            settings.scorer.recipe(), Path(out), mixture=mixture, base=base, name=f"scorer-{preset}", seed=seed, minutes=minutes,
-            resume=resume, report=report, started=started, body=BodyModel.load(body),
+            settings.scorer.recipe(), Path(out), mixture=mixture, base=base, name=f"scorer-{preset}", seed=seed,
+            minutes=minutes, resume=resume, report=report, started=started, body=BodyModel.load(body),
         )  # fmt: skip
     table = Table(title=f"scorer-{preset}: {fit.steps:,} steps, {fit.minutes:.1f} minutes")
     table.add_column("on people never trained on")
