@@ -1,8 +1,10 @@
 """Fixtures for every test: the one Ray of the session, quiet threads, and jaxtyping's shapes checked at run time."""
 
+import importlib.util
 import os
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -30,6 +32,25 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "ray_session" in getattr(item, "fixturenames", ()):
             item.add_marker("ray")
+
+
+@pytest.fixture(scope="session")
+def prepared_people() -> ModuleType:
+    """The functions of ``prepared_people.py``."""
+    spec = importlib.util.spec_from_file_location(
+        "prepared_people", Path(__file__).parent / "prepared_people.py"
+    )
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def clips(prepared_people: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of motion clips."""
+    return prepared_people.write_clips(tmp_path_factory.mktemp("clips"))
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,7 +33,6 @@ pytestmark = [
     # Ray warns of its own old options whenever a trainer is made.
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
     pytest.mark.filterwarnings("ignore::FutureWarning"),
-    pytest.mark.usefixtures("_often"),
 ]
 
 BLIND = BaseModelConfig("none", 32, 24, 1, 24, 1)
@@ -57,13 +56,15 @@ def folders(body, made, tmp_path_factory) -> Path:
     return root
 
 
-@pytest.fixture
-def _often(monkeypatch) -> None:
+@pytest.fixture(scope="module", autouse=True)
+def _often() -> Iterator[None]:
     """Each commit waits until Ray Train looks again, which it does every 2 s."""
-    monkeypatch.setenv("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
+        yield
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def plan(clips, folders) -> Callable[..., BasePlan]:
     def of(**changes) -> BasePlan:
         data = ((str(folders / "wild"), 1.0),)
@@ -101,6 +102,14 @@ def on_ray(plan: BasePlan, out: Path, workers: int = 2, ear: Ear | None = None) 
     return load_file(out / "base.safetensors")
 
 
+@pytest.fixture(scope="module")
+def calm(plan, ray_session, tmp_path_factory) -> Path:
+    """Where an undisturbed run of two workers left its answer."""
+    out = tmp_path_factory.mktemp("calm")
+    on_ray(plan(recipe=LONG), out)
+    return out / "base.safetensors"
+
+
 def committed(out: Path) -> bool:
     """Whether a state counts: a second one is written once the first does."""
     return len(list(out.rglob("state.safetensors"))) > 1
@@ -132,10 +141,9 @@ def test_two_workers_learn_what_one_process_learns(plan, ray_session, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_killed_worker_costs_only_time(plan, made, ray_session, tmp_path):
+def test_a_killed_worker_costs_only_time(plan, made, calm, tmp_path):
     """SIGKILL to a worker after the first commit: to the bit what an undisturbed run of two workers ends with."""
     run = plan(recipe=LONG)
-    calm = on_ray(run, tmp_path / "calm")
     killed: list[int] = []
 
     def kill_once() -> None:
@@ -157,8 +165,8 @@ def test_a_killed_worker_costs_only_time(plan, made, ray_session, tmp_path):
         and ear.starts[1] % 40 == 0
         and ear.starts[1] > 0
     )
-    assert same(calm, hit)
-    one, other = (read_info(tmp_path / which / "base.safetensors") for which in ("calm", "hit"))
+    assert same(load_file(calm), hit)
+    one, other = read_info(calm), read_info(tmp_path / "hit" / "base.safetensors")
     assert one.metrics == other.metrics and one.recipe["recipe"] == other.recipe["recipe"]
 
 
@@ -174,12 +182,11 @@ run_base(plan, out / "run" / "first.safetensors", out, "base", folder=out / "run
 
 
 @pytest.mark.slow
-def test_a_killed_driver_is_started_again(plan, ray_session, tmp_path):
+def test_a_killed_driver_is_started_again(plan, calm, tmp_path):
     """The program itself is killed; the same one, started again, goes on from the last commit and ends the same."""
     import pickle
 
     run = plan(recipe=LONG)
-    calm = on_ray(run, tmp_path / "calm")
     out = tmp_path / "hit"
     write_first(BaseRun.of(run), out / "run" / "first.safetensors")
     (tmp_path / "plan").write_bytes(pickle.dumps(run))
@@ -198,7 +205,7 @@ def test_a_killed_driver_is_started_again(plan, ray_session, tmp_path):
     ear = Ear()
     run_base(run, out / "run" / "first.safetensors", out, "base", folder=out / "run", workers=2, listener=ear)
     assert ear.starts[0] > 0 and ear.starts[0] % 40 == 0
-    assert same(calm, load_file(out / "base.safetensors"))
+    assert same(load_file(calm), load_file(out / "base.safetensors"))
 
 
 def test_a_lost_loss_ends_the_run_with_a_sentence(plan, body, made, ray_session, tmp_path):

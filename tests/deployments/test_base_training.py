@@ -1,0 +1,181 @@
+"""`alignhmr train base`: what it refuses before anything runs, when a run goes on, and the whole of it on Ray."""
+
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+from rich.console import Console
+
+from alignhmr.core.body.model import BodyModel
+from alignhmr.core.checkpoints import file_digest, load_checkpoint, read_info
+from alignhmr.core.errors import AcceleratorError, CompatibilityError, InputError
+from alignhmr.deployments import base_training
+from alignhmr.deployments.base_training import parse_part, run_base
+from alignhmr.training import fit
+
+SIZES = {
+    "image": "none",
+    "crop_px": 32,
+    "width": 24,
+    "encoder_blocks": 1,
+    "denoiser_width": 24,
+    "denoiser_blocks": 1,
+}
+TINY = {
+    "model": SIZES, "loop": {"steps": 8, "report_every": 2, "warmup_steps": 1}, "batch_size": 4, "sightings": 4,
+    "evaluation": {"every": 4, "people": 5, "hypotheses": 2}, "save_every": 4,
+}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _here(monkeypatch, clips) -> None:
+    monkeypatch.setattr(fit, "fetch", lambda name: clips)
+    monkeypatch.setenv("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
+
+
+@pytest.fixture(scope="module")
+def folders(prepared_people, tmp_path_factory) -> Path:
+    root, body = tmp_path_factory.mktemp("prepared"), BodyModel.load()
+    people = prepared_people.seen_people
+    prepared_people.write_people(root / "wild", people(body, 6), domain="wild", split="train")
+    prepared_people.write_people(root / "test", people(body, 5, seed=2), domain="wild", split="test")
+    return root
+
+
+@pytest.fixture
+def train(folders, tmp_path) -> Callable[..., dict]:
+    """The command on the tiny preset; ``out`` is a folder of the test's."""
+
+    def run(**options) -> dict:
+        (tmp_path / "tiny.yaml").write_text(yaml.safe_dump({"base": TINY | options.pop("recipe", {})}))
+        data, held_out = [str(folders / "wild")], str(folders / "test")
+        given = {
+            "data": data,
+            "held_out": held_out,
+            "config": tmp_path / "tiny.yaml",
+            "device": "cpu",
+            **options,
+        }
+        return run_base(given.pop("preset", "starter"), tmp_path / "out", **given)
+
+    return run
+
+
+class Stopped(Exception):
+    pass
+
+
+@pytest.fixture
+def no_ray(monkeypatch) -> None:
+    """The command ends where Ray would begin."""
+
+    def stop() -> None:
+        raise Stopped
+
+    monkeypatch.setattr(base_training, "start_ray", stop)
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ("people", ("people", 1.0)),
+        ("people=3", ("people", 3.0)),
+        ("s3://bucket/a=b/people=0.5", ("s3://bucket/a=b/people", 0.5)),
+        ("split=train/people", ("split=train/people", 1.0)),
+        ("people=-1", ("people", -1.0)),
+    ],
+)
+def test_a_folder_and_its_weight(text, part):
+    assert parse_part(text) == part
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "words"),
+    [
+        ({"minutes": 0.0}, InputError, "minutes is 0"),
+        ({"workers": 0}, InputError, "0 workers were asked for"),
+        ({"workers": 3}, InputError, "4 prepared people of a step can't be shared evenly by 3 workers"),
+        ({"preset": "huge"}, InputError, "choose one of"),
+        ({"device": "gpu"}, InputError, "auto, cpu, cuda or cuda:N"),
+        ({"device": "cuda"}, AcceleratorError, "--device cpu"),
+        ({"data": ["nowhere"]}, InputError, "nowhere holds no prepared people"),
+        ({"data": ["x=nan"]}, InputError, "weights are numbers above 0"),
+        ({"data": ["http://x"]}, InputError, "only local paths, file:// and s3://"),
+        ({"held_out": "nowhere"}, InputError, "nowhere holds no prepared people"),
+        ({"init": "nobody"}, InputError, "nobody"),
+        ({"init": "none.safetensors"}, InputError, "no checkpoint at none.safetensors"),
+        ({"resume": True}, InputError, "no unfinished run in .*; start without --resume"),
+        ({"recipe": {"model": {**SIZES, "width": 0}}}, InputError, "base.model.width"),
+    ],
+)
+def test_what_can_not_be_done_is_told_before_anything_is_written(
+    options, error, words, train, no_ray, tmp_path
+):
+    with pytest.raises(error, match=words):
+        train(**options)
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_unfinished_run_is_neither_lost_nor_mixed_with_another(train, folders, no_ray, tmp_path):
+    with pytest.raises(Stopped):
+        train(minutes=3.0)
+    folder = tmp_path / "out" / "base-starter.unfinished"
+    plan = json.loads((folder / "plan.json").read_text())
+    assert (
+        plan["minutes"] == 3.0 and plan["plan"]["seed"] == 0 and plan["plan"]["recipe"]["loop"]["steps"] == 8
+    )
+    first = file_digest(folder / "first.safetensors")
+    assert load_checkpoint(folder / "first.safetensors", "base")
+    with pytest.raises(InputError, match=r"hasn't ended; go on with --resume, begin anew with --overwrite"):
+        train()
+    with pytest.raises(CompatibilityError, match="began with another seed"):
+        train(resume=True, seed=1)
+    with pytest.raises(CompatibilityError, match="began with another recipe"):
+        train(resume=True, recipe={"batch_size": 8})
+    with pytest.raises(CompatibilityError, match="another data, mixture"):
+        train(resume=True, data=[f"{folders / 'wild'}=2"] * 2)
+    assert file_digest(folder / "first.safetensors") == first
+    with pytest.raises(Stopped):
+        train(resume=True)
+    with pytest.raises(Stopped):
+        train(overwrite=True, seed=1)
+    assert json.loads((folder / "plan.json").read_text())["plan"]["seed"] == 1
+    assert file_digest(folder / "first.safetensors") != first
+
+
+@pytest.mark.ray
+@pytest.mark.timeout(300)
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_the_whole_command(train, folders, ray_session, s3, tmp_path):
+    """People in S3, judges on disk, first weights of one's own; files, table and what it answers."""
+    s3.create_bucket(Bucket="people")
+    for path in (folders / "wild").iterdir():
+        s3.upload_file(str(path), "people", f"wild/{path.name}")
+    console = Console(file=io.StringIO(), width=160)
+    started = train(data=["s3://people/wild=2"], console=console, seed=4)
+    out = tmp_path / "out"
+    assert sorted(path.name for path in out.iterdir() if "last" not in path.name) == [
+        "base-starter.md", "base-starter.safetensors", "tensorboard",
+    ]  # fmt: skip
+    info = read_info(Path(started["checkpoint"]))
+    assert started["sha256"] == file_digest(out / "base-starter.safetensors") and started["steps"] == 8
+    assert info.recipe["seed"] == 4 and info.recipe["preset"] == "starter"
+    assert [source["weight"] for source in info.recipe["data"]] == [2.0]
+    assert info.metrics["people"] == 5 and info.metrics == started["metrics"]
+    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    for words in (
+        "6 of s3://people/wild",
+        "judged by 5 held-out people",
+        "1 x cpu",
+        "PA-MPJPE",
+        "everything",
+    ):
+        assert words in shown
+    # The file that came of it is what another run can begin with.
+    again = train(init=str(out / "base-starter.safetensors"), console=console)
+    assert read_info(Path(again["checkpoint"])).recipe["init"] == f"base-starter:{started['sha256']}"
+    assert len(list((out / "tensorboard").iterdir())) == 2
