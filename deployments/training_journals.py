@@ -105,9 +105,9 @@ class Mlflow(Journal):
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
         os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
         try:
-            from mlflow.entities import Metric
-            from mlflow.exceptions import MlflowException
-            from mlflow.tracking import MlflowClient
+            from mlflow.entities import Metric  # pyright: ignore[reportMissingImports] - an extra
+            from mlflow.exceptions import MlflowException  # pyright: ignore[reportMissingImports]
+            from mlflow.tracking import MlflowClient  # pyright: ignore[reportMissingImports]
         except ImportError as error:
             raise SetupError(
                 f"--mlflow needs the package mlflow, which doesn't load here ({error}); pip install 'alignhmr[mlflow]'"

@@ -92,7 +92,7 @@ def align(plan: PreferencePlan, filesystem: pafs.FileSystem | None, place: Workp
     watched = evidence.take(torch.arange(min(64, len(training.people))))
 
     def step(batch: Any, number: int) -> tuple[torch.Tensor, dict[str, float]]:
-        return wrapped(batch.to(device))
+        return wrapped(batch.to(device))  # pyright: ignore[reportCallIssue] - the objective counts no steps
 
     def report(number: int, values: dict[str, float]) -> None:
         values = means_over_workers(values, device)

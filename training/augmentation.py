@@ -19,6 +19,7 @@ from alignhmr.core.body.skeleton import JOINT_MIRROR, JOINTS, KEYPOINT_MIRROR, K
 from alignhmr.core.diffusion.condition import CROP_MARGIN, keypoint_box
 from alignhmr.core.geometry.cameras import crop_camera_of
 from alignhmr.core.geometry.rotations import axis_angle_to_matrix
+from alignhmr.core.perception.views import from_jpeg
 from alignhmr.core.synthetic.observations import Observations
 from alignhmr.core.synthetic.poses import mirror
 from alignhmr.training.sightings import Sighting
@@ -109,12 +110,9 @@ def observe(
     keypoints[..., 2] *= uniform(keypoints.shape[1]) >= c.keypoint_loss * on
     visible = torch.from_numpy(np.stack([_visible(s) for s in sightings]))
     visible = torch.where(flip[:, None], visible[:, _MIRRORED], visible)
-    has_3d = [s.keypoints_3d_m is not None for s in sightings]
-    depth = torch.from_numpy(
-        np.stack(
-            [s.keypoints_3d_m if h else np.zeros((23, 3)) for s, h in zip(sightings, has_3d, strict=True)]
-        )
-    ).float()
+    nothing = np.zeros((len(KEYPOINTS), 3), np.float32)
+    detected = [nothing if s.keypoints_3d_m is None else s.keypoints_3d_m for s in sightings]
+    depth = torch.from_numpy(np.stack(detected)).float()
     depth = torch.where(flip[:, None, None], depth[:, list(KEYPOINT_MIRROR)], depth)
 
     looks = uniform(16).numpy()
@@ -178,7 +176,7 @@ def _picture(
     c: AugmentationConfig,
 ) -> np.ndarray:
     """The crop's pixels, out of the kept window."""
-    window = cv2.imdecode(np.frombuffer(s.crop_jpeg, np.uint8), cv2.IMREAD_COLOR_RGB)
+    window = from_jpeg(s.crop_jpeg)
     kept = window.shape[0]
     # crop pixel -> picture as it was moved -> picture as it was -> window; all centres of pixels.
     x, y = np.asarray(s.center_px, np.float64)

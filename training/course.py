@@ -254,6 +254,7 @@ class _Run:
             other, info = load_checkpoint(best, self.course.kind, body_digest=self.course.body.digest)
             other = other.to(self.place.device)
             theirs = self.course.judge(other, evaluation.people, evaluation.hypotheses)
+            assert self.course.chosen_by is not None, "only a figure makes one the best"
             if theirs.figures[self.course.chosen_by] < figures[self.course.chosen_by]:
                 self._write(self._path("-last"), model, last_step, figures)
                 figures, model, step = theirs.figures, other, info.recipe["step"]

@@ -83,8 +83,9 @@ def fit_confidence(
     low, high = np.quantile(error / expected, (tail, 1 - tail), axis=0)
     alone = np.stack([error.mean(0), *np.quantile(error, (tail, 1 - tail), axis=0)], -1)
     return JointConfidence(
-        *(tuple(values.tolist()) for values in (scale, power, low, high)),
-        tuple(tuple(row) for row in alone.tolist()), hypotheses, people, data,
+        scale=tuple(scale.tolist()), power=tuple(power.tolist()), low=tuple(low.tolist()),
+        high=tuple(high.tolist()), alone_mm=tuple((mean, below, above) for mean, below, above in alone.tolist()),
+        hypotheses=hypotheses, people=people, data=data,
     )  # fmt: skip
 
 

@@ -22,11 +22,12 @@ def events(folder: Path) -> Iterator[tuple[int, str, float | bytes]]:
     """Step, tag and value of everything in the event files, in order; purges as tag ``purge``."""
     from tensorboardX.proto import event_pb2
 
+    kind = vars(event_pb2)["Event"]
     for path in sorted(folder.iterdir()):
         data, place = path.read_bytes(), 0
         while place < len(data):
             [length] = struct.unpack("<Q", data[place : place + 8])
-            event = event_pb2.Event.FromString(data[place + 12 : place + 12 + length])
+            event = kind.FromString(data[place + 12 : place + 12 + length])
             place += length + 16
             if event.HasField("session_log"):
                 yield event.step, "purge", 0.0

@@ -90,7 +90,7 @@ def test_temperature_widens_the_hypotheses_and_leaves_the_zero_noise_answer() ->
 def test_any_evidence_may_be_missing_and_each_kind_counts(missing: tuple[str, ...]) -> None:
     torch.manual_seed(0)
     base = BaseModel(replace(SMALL, image="efficientnet-lite0", crop_px=32)).eval()
-    torch.nn.init.normal_(base.encoder.missing)
+    torch.nn.init.normal_(dict(base.encoder.named_parameters())["missing"])
     condition = evidence(3, pictures=True)
     answer = base.encode(condition.without(*missing)).vector
     assert torch.isfinite(answer).all()

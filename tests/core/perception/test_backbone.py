@@ -57,8 +57,10 @@ def reference(found: dict[str, Tensor], crops: Tensor) -> list[Tensor]:
         total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
         x = functional.pad(x, [total // 2, total - total // 2] * 2)
         x = functional.conv2d(x, weight, stride=stride, groups=groups)
-        parts = (found[f"{norm}.{part}"] for part in ("running_mean", "running_var", "weight", "bias"))
-        return functional.batch_norm(x, *parts, eps=1e-3)
+        mean, var, weight, bias = (
+            found[f"{norm}.{part}"] for part in ("running_mean", "running_var", "weight", "bias")
+        )
+        return functional.batch_norm(x, mean, var, weight, bias, eps=1e-3)
 
     x = functional.relu6(convolve((crops.double() - 127) / 128, "_conv_stem", "_bn0", 2))
     width, number, taps = 32, 0, []
