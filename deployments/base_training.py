@@ -25,7 +25,7 @@ from alignhmr.deployments.training_journals import Journal, Mlflow, Several, Ten
 from alignhmr.deployments.training_progress import shown_progress
 from alignhmr.training.base_batches import Rows
 from alignhmr.training.base_run import CHOSEN_BY, BasePlan, BaseRun, write_first
-from alignhmr.training.card import COLUMNS, TITLES, by_evidence
+from alignhmr.training.card import FIGURES, TITLES, by_evidence
 from alignhmr.training.course import resumed
 from alignhmr.training.fit import motion_clips
 from alignhmr.training.workplace import Alone, Listener, Pictures
@@ -196,9 +196,11 @@ def _table(name: str, recipe: Mapping[str, Any], metrics: Mapping[str, float]) -
     steps = recipe["recipe"]["loop"]["steps"]
     best = "" if recipe["step"] == steps else f", the best of step {recipe['step']:,}"
     table = Table(title=f"{name}: {steps:,} steps, {recipe['minutes']:.1f} minutes{best}")
-    table.add_column("mm on people never trained on, given")
-    for metric, told in COLUMNS:
-        table.add_column(f"{TITLES[metric]}\n{TITLES[told]}", justify="right")
+    table.caption = "PA-MPJPE / MPJPE in mm, on people never trained on"
+    table.add_column("given")
+    for told in FIGURES:
+        table.add_column(TITLES[told], justify="right")
     for shown, values in by_evidence(metrics):
-        table.add_row(shown, *(f"{value:.1f}" for value in values))
+        pairs = zip(values[: len(FIGURES)], values[len(FIGURES) :], strict=True)
+        table.add_row(shown, *(f"{aligned:.1f} / {rooted:.1f}" for aligned, rooted in pairs))
     return table

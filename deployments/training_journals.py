@@ -69,7 +69,7 @@ class TensorBoard(Journal):
         self._writer = SummaryWriter(
             str(self._folder),
             purge_step=done + 1,
-            flush_secs=5,
+            flush_secs=1,
             filename_suffix=f".{os.getpid()}.{self._writers}",
         )
 

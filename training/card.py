@@ -10,10 +10,11 @@ from torch import nn
 from alignhmr.core.checkpoints import CheckpointInfo
 from alignhmr.core.diffusion.model import TRANSFORMERS
 
+FIGURES: tuple[str, ...] = ("zero_noise", "mean", "best_of_m")
 COLUMNS: tuple[tuple[str, str], ...] = tuple(
-    (metric, told) for metric in ("pa_mpjpe", "mpjpe") for told in ("zero_noise", "mean", "best_of_m")
+    (metric, told) for metric in ("pa_mpjpe", "mpjpe") for told in FIGURES
 )
-"""Of ``by_evidence``."""
+"""Of ``by_evidence``: PA-MPJPE's figures, then MPJPE's."""
 TITLES = {
     "pa_mpjpe": "PA-MPJPE", "mpjpe": "MPJPE", "zero_noise": "zero-noise", "mean": "mean", "best_of_m": "best of M",
 }  # fmt: skip
