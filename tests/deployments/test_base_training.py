@@ -128,7 +128,7 @@ def test_an_unfinished_run_is_neither_lost_nor_mixed_with_another(train, folders
         plan["minutes"] == 3.0 and plan["plan"]["seed"] == 0 and plan["plan"]["recipe"]["loop"]["steps"] == 8
     )
     first = file_digest(folder / "first.safetensors")
-    assert load_checkpoint(folder / "first.safetensors", "base")
+    assert load_checkpoint(folder / "first.safetensors", "base")[1].kind == "base"
     with pytest.raises(InputError, match=r"hasn't ended; go on with --resume, begin anew with --overwrite"):
         train()
     with pytest.raises(CompatibilityError, match="began with another seed"):
