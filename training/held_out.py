@@ -48,13 +48,24 @@ class HeldOut:
     """The same people, in the same order, with the same noise, whoever answers."""
 
     def __init__(self, mixture: Mixture, body: BodyModel, people: int) -> None:
-        """``people`` of one folder at most; CompatibilityError where they have another body than ``body``."""
+        """``people`` of one folder at most.
+
+        CompatibilityError where they have another body than ``body``, InputError where nobody can be judged.
+        """
         check_body(mixture, body)
         [source] = mixture.sources
         self.sightings = mixture.rows(0, min(people, source.rows))
         self.digest, self.about = mixture.digest, mixture.about
         self._body = body
         self._samples = [sample_of(sighting) for sighting in self.sightings]
+        everyone = self._evaluation()
+        for sample in self._samples:
+            everyone.add(sample, [])
+        if not everyone.people:
+            raise InputError(
+                f"nobody of the {len(self.sightings)} held-out people of {source.location} can be judged:"
+                f" {'; '.join(everyone.not_judged)}; hold others out"
+            )
 
     def judged(self, model: nn.Module, people: int, hypotheses: int) -> Judged:
         """Figures in mm: ``pa_mpjpe_zero_noise_mm`` and the like, and the same ``without_image_`` and
@@ -70,8 +81,7 @@ class HeldOut:
         kept_from: dict[str, tuple[str, ...]] = {"": ()}
         if model.sees_pixels:
             kept_from |= {"without_image_": ("image",), "without_keypoints_": ("keypoints",)}
-        system = SystemInfo("base", "", "given", "given", {}, body_key(self._body))
-        evaluations = {prefix: Evaluation(system, JOINTS) for prefix in kept_from}
+        evaluations = {prefix: self._evaluation() for prefix in kept_from}
         shown: list[Prediction] = []
         count = min(people, len(self.sightings))
         for start in range(0, count, _AT_ONCE):
@@ -87,6 +97,9 @@ class HeldOut:
         for prefix, evaluation in evaluations.items():
             figures |= _figures(evaluation, prefix)
         return Judged(figures, {"truth_above_answer_below": _picture(self.sightings, shown)})
+
+    def _evaluation(self) -> Evaluation:
+        return Evaluation(SystemInfo("base", "", "given", "given", {}, body_key(self._body)), JOINTS)
 
     def _observed(self, sightings: Sequence[Sighting], model: BaseModel) -> Observations:
         side = model.config.crop_px if model.sees_pixels else _BLIND_PX

@@ -133,6 +133,17 @@ def test_people_of_another_body_are_refused(body, made, tmp_path):
         HeldOut(Mixture([(folder, 1.0)]), body, 2)
 
 
+def test_people_of_whom_too_little_is_to_be_seen_are_told_before_a_run(body, made, tmp_path):
+    hidden = [
+        type(one)(**{**vars(one), "coco23_visible": np.zeros(23, bool)}) for one in made.seen_people(body, 2)
+    ]
+    folder = made.write_people(tmp_path / "hidden", hidden)
+    with pytest.raises(
+        InputError, match="nobody of the 2 held-out people .* the picture shows fewer than 3 points"
+    ):
+        HeldOut(Mixture([(folder, 1.0)]), body, 2)
+
+
 def test_answers_that_are_not_finite_are_told(held_out, body):
     model = untrained(BLIND, truth_of(held_out, body))
     model.mean.fill_(torch.nan)
