@@ -139,7 +139,7 @@ def test_people_of_whom_too_little_is_to_be_seen_are_told_before_a_run(body, mad
     ]
     folder = made.write_people(tmp_path / "hidden", hidden)
     with pytest.raises(
-        InputError, match="nobody of the 2 held-out people .* the picture shows fewer than 3 points"
+        InputError, match=r"nobody of the 2 held-out people .* the picture shows fewer than 3 points"
     ):
         HeldOut(Mixture([(folder, 1.0)]), body, 2)
 
