@@ -28,6 +28,7 @@ from alignhmr.training.base_run import CHOSEN_BY, BasePlan, BaseRun, write_first
 from alignhmr.training.card import FIGURES, TITLES, by_evidence
 from alignhmr.training.course import resumed
 from alignhmr.training.fit import motion_clips
+from alignhmr.training.state import STATE
 from alignhmr.training.workplace import Alone, Listener, Pictures
 
 _PLAN, _FIRST = "plan.json", "first.safetensors"
@@ -82,32 +83,15 @@ def run_base(
     about = _gone_on(run, folder) if resume else _begun(run, folder, overwrite=overwrite)
     # As it was opened: workers need no folder of a vision model.
     plan = _with_length(replace(plan, recipe=run.recipe), about)
-    start_ray()
-    from alignhmr.training.run import run_base as run_on_ray
-
-    journals: list[Journal] = [TensorBoard(out / "tensorboard")]
-    if mlflow is not None:
-        journals.append(Mlflow(mlflow, name, about["plan"], folder / "mlflow-run"))
     console.print(_told(run, workers, device), highlight=False)
     path = out / f"{name}.safetensors"
-    finished = False
-    with shown_progress(console) as progress:
-        task = progress.add_task("train base", total=None, said="starting workers")
-        listener = Several([_Shown(progress, task), *journals])
-        try:
-            run_on_ray(
-                plan,
-                folder / _FIRST,
-                out,
-                name,
-                folder=folder,
-                workers=workers,
-                device=device,
-                listener=listener,
-            )
-            finished = True
-        finally:
-            listener.close(finished=finished, card=path.with_suffix(".md") if finished else None)
+    try:
+        _run(plan, folder, path, workers, device, mlflow, about["plan"], console)
+    except BaseException:
+        # Where nothing was kept, nothing is lost: it must not stand in the way of another try.
+        if not any(folder.rglob(STATE)):
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
     shutil.rmtree(folder, ignore_errors=True)
     info = read_info(path)
     console.print(_table(name, info.recipe, info.metrics))
@@ -119,6 +103,31 @@ def run_base(
         "step": info.recipe["step"],
         "metrics": info.metrics,
     }
+
+
+def _run(
+    plan: BasePlan, folder: Path, path: Path, workers: int, device: str, mlflow: str | None,
+    about: Mapping[str, Any], console: Console,
+) -> None:  # fmt: skip
+    """On Ray, watched; the checkpoint is ``path``."""
+    out, name = path.parent, path.stem
+    start_ray()
+    from alignhmr.training.run import run_base as run_on_ray
+
+    journals: list[Journal] = [TensorBoard(out / "tensorboard")]
+    if mlflow is not None:
+        journals.append(Mlflow(mlflow, name, about, folder / "mlflow-run"))
+    finished = False
+    with shown_progress(console) as progress:
+        task = progress.add_task("train base", total=None, said="starting workers")
+        everyone = Several([_Shown(progress, task), *journals])
+        try:
+            run_on_ray(
+                plan, folder / _FIRST, out, name, folder=folder, workers=workers, device=device, listener=everyone
+            )  # fmt: skip
+            finished = True
+        finally:
+            everyone.close(finished=finished, card=path.with_suffix(".md") if finished else None)
 
 
 def parse_part(text: str) -> tuple[str, float]:

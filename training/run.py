@@ -34,7 +34,7 @@ from alignhmr.core.errors import AcceleratorError, AlignhmrError, InputError, Se
 from alignhmr.training.alignment import PreferencePlan, align
 from alignhmr.training.base_run import BasePlan, train_base
 from alignhmr.training.loop import DivergedError, Step, Trainer
-from alignhmr.training.state import load_state, read_notes, save_state
+from alignhmr.training.state import STATE, load_state, read_notes, save_state
 from alignhmr.training.workplace import Listener, Pictures, Workplace
 
 log = logging.getLogger(__name__)
@@ -42,7 +42,6 @@ log = logging.getLogger(__name__)
 Watch = Callable[[dict[str, float]], None]
 Job = Callable[[Workplace], None]
 """What each worker does; crosses to it."""
-_STATE = "state.safetensors"
 
 
 @dataclass(frozen=True)
@@ -71,7 +70,7 @@ def run_preference(
     assert result.checkpoint is not None, "the last step always commits a checkpoint"
     policy = plan.policy()
     with result.checkpoint.as_directory() as committed:
-        path = Path(committed) / _STATE
+        path = Path(committed) / STATE
         load_state(path, plan.trainer(policy))
         notes = read_notes(path)
     shutil.rmtree(folder / name, ignore_errors=True)
@@ -200,7 +199,7 @@ class _InRay:
             ray.train.report(values)
             return
         with tempfile.TemporaryDirectory() as folder:
-            save_state(Path(folder) / _STATE, trainer, notes)
+            save_state(Path(folder) / STATE, trainer, notes)
             ray.train.report(values, checkpoint=Checkpoint.from_directory(folder))
 
     def clear(self) -> None:
@@ -215,7 +214,7 @@ def _committed():
         yield None
         return
     with checkpoint.as_directory() as folder:
-        yield Path(folder) / _STATE
+        yield Path(folder) / STATE
 
 
 def _lost(error: TrainingFailedError, max_failures: int, folder: Path) -> SetupError | None:

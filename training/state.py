@@ -16,6 +16,8 @@ from alignhmr.core.errors import CompatibilityError, InputError
 from alignhmr.training.loop import Trainer
 
 STATE_VERSION = 1
+STATE = "state.safetensors"
+"""Name of the state in what Ray Train commits."""
 _HEADER = "alignhmr-training"
 
 

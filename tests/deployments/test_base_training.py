@@ -11,7 +11,7 @@ from rich.console import Console
 
 from alignhmr.core.body.model import BodyModel
 from alignhmr.core.checkpoints import file_digest, load_checkpoint, read_info
-from alignhmr.core.errors import AcceleratorError, CompatibilityError, InputError
+from alignhmr.core.errors import AcceleratorError, CompatibilityError, InputError, SetupError
 from alignhmr.deployments import base_training
 from alignhmr.deployments.base_training import parse_part, run_base
 from alignhmr.training import fit
@@ -69,10 +69,13 @@ class Stopped(Exception):
 
 
 @pytest.fixture
-def no_ray(monkeypatch) -> None:
-    """The command ends where Ray would begin."""
+def no_ray(monkeypatch, tmp_path) -> None:
+    """The command is stopped where Ray would begin, as if something had been committed."""
 
     def stop() -> None:
+        committed = tmp_path / "out" / "base-starter.unfinished" / "run" / "checkpoint"
+        committed.mkdir(parents=True, exist_ok=True)
+        (committed / "state.safetensors").touch()
         raise Stopped
 
     monkeypatch.setattr(base_training, "start_ray", stop)
@@ -144,6 +147,17 @@ def test_an_unfinished_run_is_neither_lost_nor_mixed_with_another(train, folders
         train(overwrite=True, seed=1)
     assert json.loads((folder / "plan.json").read_text())["plan"]["seed"] == 1
     assert file_digest(folder / "first.safetensors") != first
+
+
+def test_a_run_that_kept_nothing_is_not_in_the_way_of_another(train, monkeypatch, tmp_path):
+    def refuse() -> None:
+        raise SetupError("no Ray here")
+
+    monkeypatch.setattr(base_training, "start_ray", refuse)
+    for _ in range(2):
+        with pytest.raises(SetupError, match="no Ray here"):
+            train()
+    assert not list((tmp_path / "out").iterdir())
 
 
 @pytest.mark.ray
