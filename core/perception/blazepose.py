@@ -60,7 +60,7 @@ class BlazePose:
             seen = merge(self.ssd.look(pyramid, window, SURE))
             middle = np.abs(seen.points_px[:, HIPS] - box.reshape(2, 2).mean(0))
             regions += seen.take((middle < (x1 - x0) / 4 + (y1 - y0) / 4).all(1)).regions()[:2]
-        skeletons = [self.landmarks.settle(picture.pixels, region) for region in regions]
+        skeletons = [self.landmarks.settle(picture.pixels, region, least=0.0) for region in regions]
         return max(skeletons, key=lambda skeleton: skeleton.presence * _fit(skeleton, box))
 
     def _person(self, picture: Picture, skeleton: Skeleton, box_px: np.ndarray | None = None) -> Person:

@@ -94,16 +94,19 @@ class PoseLandmarks:
             next_roi=region(points[33], points[34]),
         )
 
-    def settle(self, pixels: UInt8[np.ndarray, "height width 3"], roi: SquareCrop) -> Skeleton:
+    def settle(
+        self, pixels: UInt8[np.ndarray, "height width 3"], roi: SquareCrop, *, least: float = NOBODY
+    ) -> Skeleton:
         """The skeleton in a region that was only a guess: looks again where each look points to.
 
         Nine in ten are good at the first look. Those who stand in front of each other are not: the
-        skeleton needs a few looks to leave the other one's legs. Where nobody is, nothing leads to anybody.
+        skeleton needs a few looks to leave the other one's legs. Where nobody is, nothing leads to anybody:
+        below ``least`` presence it is given up. Where somebody is known to be, 0 is right.
         """
         skeleton = self.look(pixels, roi)
         tolerance = 0.13 if skeleton.confidence[LIMBS].mean() > 0.9 else 0.04
         for _ in range(MAX_LOOKS - 1):
-            if skeleton.presence < NOBODY or skeleton.next_roi.near(skeleton.roi, tolerance):
+            if skeleton.presence < least or skeleton.next_roi.near(skeleton.roi, tolerance):
                 break
             again = self.look(pixels, skeleton.next_roi)
             if again.presence < skeleton.presence / 2:
