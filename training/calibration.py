@@ -20,7 +20,7 @@ from alignhmr.core.recovery import Recoverer, RecoveryRequest
 from alignhmr.core.scoring.confidence import JointConfidence, fit_confidence, interval_coverage
 from alignhmr.training.sightings import Sighting, view_of
 
-TEMPERATURES: tuple[float, ...] = (0.7, 0.85, 1.0, 1.2, 1.4, 1.7, 2.0, 2.4)
+TEMPERATURES: tuple[float, ...] = (0.7, 0.85, 1.0, 1.2, 1.4, 1.7, 2.0, 2.4, 2.8, 3.4)
 
 
 @dataclass(frozen=True)
