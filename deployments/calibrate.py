@@ -1,6 +1,5 @@
 """``alignhmr calibrate``: what a base model's spreads are worth on prepared people, written into its checkpoint."""
 
-import logging
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -9,7 +8,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from alignhmr.core.checkpoints import load_checkpoint, resolve, save_checkpoint
+from alignhmr.core.checkpoints import read_info, resolve, save_checkpoint
 from alignhmr.core.errors import InputError
 from alignhmr.core.perception.detector import Detector
 from alignhmr.core.records import Person, Picture
@@ -18,8 +17,6 @@ from alignhmr.deployments import torchvision_shim
 from alignhmr.deployments.storage import open_location
 from alignhmr.training.calibration import Calibrated, calibrate
 from alignhmr.training.mixture import Mixture
-
-log = logging.getLogger(__name__)
 
 _HEADING = "## Calibration"
 
@@ -57,10 +54,10 @@ def run_calibrate(
             data=f"{count} people of {Path(data).name}, digest {mixture.digest[:16]}",
         )  # fmt: skip
     path = resolve(base, "base")
-    model, info = load_checkpoint(path, "base")
+    info = read_info(path)
     config = {**info.config, "temperature": found.temperature}
     info = replace(info, config=config, confidence=found.confidence.to_dict())
-    digest = save_checkpoint(out, model, info, half=True)
+    digest = save_checkpoint(out, recoverer.base, info, half=True)
     card = path.with_suffix(".md")
     if card.exists():
         _write_card(card.read_text(encoding="utf-8"), out.with_suffix(".md"), digest, found)

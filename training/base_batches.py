@@ -11,8 +11,9 @@ from jaxtyping import Int
 from torch import Tensor
 
 from alignhmr.core.body.model import BodyModel
+from alignhmr.core.diffusion.condition import concatenate
 from alignhmr.core.errors import InputError
-from alignhmr.core.synthetic.observations import Observations, ObservationSampler, concatenate
+from alignhmr.core.synthetic.observations import Observations, ObservationSampler
 from alignhmr.training.augmentation import AugmentationConfig, observe
 from alignhmr.training.mixture import Mixture
 from alignhmr.training.prefetch import prefetched

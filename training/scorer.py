@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from alignhmr.core.body.model import BodyModel
+from alignhmr.core.diffusion.condition import concatenate
 from alignhmr.core.diffusion.model import BaseModel, hypothesis_noise
 from alignhmr.core.diffusion.parameters import BodyParameters, unpack
 from alignhmr.core.geometry.cameras import fit_translation, lift_crop_camera, project
@@ -21,7 +22,7 @@ from alignhmr.core.metrics.hypotheses import four_figures
 from alignhmr.core.metrics.positions import mpjpe_mm, pa_mpjpe_mm
 from alignhmr.core.metrics.ranking import spearman
 from alignhmr.core.scoring.scorer import Claim, Evidence, HMRScorer, ranking_loss
-from alignhmr.core.synthetic.observations import Observations, ObservationSampler, concatenate
+from alignhmr.core.synthetic.observations import Observations, ObservationSampler
 from alignhmr.training.base_batches import PictureBatches
 
 

@@ -7,6 +7,7 @@ from the camera, (dx / f, dy / f, half / f), which lets a network undo perspecti
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Bool, Float
@@ -20,7 +21,9 @@ BOX_PAD = 0.06
 """What a detector's box adds to its keypoints on each side, as a share of their longer extent."""
 MIN_CONFIDENCE = 0.05
 """Below this a keypoint is 'not seen': its place is noise and is hidden from the network."""
-KINDS: tuple[str, ...] = ("image", "keypoints", "look")
+
+Batch = TypeVar("Batch")
+"""A dataclass of tensors over people, whose ``crops`` are of those with ``has_image`` alone, in their order."""
 
 
 @dataclass(frozen=True)
@@ -40,16 +43,11 @@ class Condition:
         return len(self.look)
 
     def to(self, device: str | torch.device) -> "Condition":
-        return Condition(**{field.name: getattr(self, field.name).to(device) for field in fields(self)})
+        return moved(self, device)
 
     def take(self, index: slice) -> "Condition":
         """Some consecutive people."""
-        first = int(self.has_image[: index.start or 0].sum())
-        count = int(self.has_image[index].sum())
-        rest = {
-            field.name: getattr(self, field.name)[index] for field in fields(self) if field.name != "crops"
-        }
-        return Condition(crops=self.crops[first : first + count], **rest)
+        return taken(self, index)
 
     def without(self, *kinds: str) -> "Condition":
         """The same people with some kinds of evidence taken away from all of them."""
@@ -88,15 +86,29 @@ FLAT_SIZE = 3 * len(KEYPOINTS) + 3
 """Of ``Condition.flat``."""
 
 
-def concatenate(parts: Sequence[Condition]) -> Condition:
+def moved(batch: Batch, device: str | torch.device) -> Batch:
+    """The same people on another device."""
+    whole: Any = batch
+    return type(whole)(**{field.name: getattr(whole, field.name).to(device) for field in fields(whole)})
+
+
+def taken(batch: Batch, index: slice) -> Batch:
+    """Some consecutive people of a batch, with their pictures."""
+    whole: Any = batch
+    first = int(whole.has_image[: index.start or 0].sum())
+    count = int(whole.has_image[index].sum())
+    names = [field.name for field in fields(whole) if field.name != "crops"]
+    rest = {name: getattr(whole, name)[index] for name in names}
+    return type(whole)(crops=whole.crops[first : first + count], **rest)
+
+
+def concatenate(parts: Sequence[Batch]) -> Batch:
     """People of several batches, one after another. All pictures must be of one size."""
-    with_pictures = [part for part in parts if len(part.crops)] or parts[:1]
-    rest = {
-        field.name: torch.cat([getattr(part, field.name) for part in parts])
-        for field in fields(Condition)
-        if field.name != "crops"
-    }
-    return Condition(crops=torch.cat([part.crops for part in with_pictures]), **rest)
+    every: Sequence[Any] = parts
+    names = [field.name for field in fields(every[0]) if field.name != "crops"]
+    rest = {name: torch.cat([getattr(part, name) for part in every]) for name in names}
+    with_pictures = [part.crops for part in every if len(part.crops)] or [every[0].crops]
+    return type(every[0])(crops=torch.cat(with_pictures), **rest)
 
 
 def person_square(box_px: Float[Tensor, "*batch 4"]) -> Float[Tensor, "*batch 3"]:

@@ -12,9 +12,6 @@ from torch import Tensor, nn
 
 from alignhmr.core.errors import AssetError
 
-INPUT_PX = 224
-"""Side of the crop it was trained on."""
-
 # Expansion, kernel, first stride, channels, repeats: table 1 of the paper.
 _STAGES = (
     (1, 3, 1, 16, 1), (6, 3, 2, 24, 2), (6, 5, 2, 40, 2), (6, 3, 2, 80, 3), (6, 5, 1, 112, 3),

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from alignhmr.core.body.skeleton import KEYPOINTS
+from alignhmr.core.diffusion.condition import BOX_PAD
 from alignhmr.core.geometry.crops import crop_around_box
 from alignhmr.core.perception import assets
 from alignhmr.core.perception.blazepose_landmarks import INPUT, PoseLandmarks, Skeleton
@@ -108,7 +109,7 @@ def keypoint_box(keypoints: np.ndarray, size: tuple[int, int], min_confidence: f
     if len(seen) < 2:
         seen = keypoints[:, :2]
     low, high = seen.min(0), seen.max(0)
-    pad = 0.06 * (high - low).max()
+    pad = BOX_PAD * (high - low).max()
     return _clip(np.concatenate([low - pad, high + pad]), size)
 
 

@@ -5,8 +5,7 @@ person's size, a systematic offset per keypoint that stays the same within a bat
 confidence, swapped legs or arms, whole sides hidden, pictures cut off at any edge.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float
@@ -19,7 +18,9 @@ from alignhmr.core.diffusion.condition import (
     Condition,
     keypoint_box,
     make_condition,
+    moved,
     person_square,
+    taken,
 )
 from alignhmr.core.geometry.cameras import crop_camera_of, project
 from alignhmr.core.geometry.rotations import axis_angle_to_matrix
@@ -69,35 +70,17 @@ class Observations:
         return len(self.betas)
 
     def to(self, device: str | torch.device) -> "Observations":
-        return Observations(**{field.name: getattr(self, field.name).to(device) for field in fields(self)})
+        return moved(self, device)
 
     def take(self, index: slice) -> "Observations":
         """Some consecutive people."""
-        first = int(self.has_image[: index.start or 0].sum())
-        count = int(self.has_image[index].sum())
-        rest = {
-            field.name: getattr(self, field.name)[index]
-            for field in fields(Observations)
-            if field.name != "crops"
-        }
-        return Observations(crops=self.crops[first : first + count], **rest)
+        return taken(self, index)
 
     def condition(self) -> Condition:
         """What the model is told."""
         return make_condition(
             self.keypoints_px, self.crop_px, self.focal_px, self.center_px, self.crops, self.has_image
         )
-
-
-def concatenate(parts: Sequence[Observations]) -> Observations:
-    """People of several batches, one after another."""
-    joined = {
-        field.name: torch.cat([getattr(part, field.name) for part in parts])
-        for field in fields(Observations)
-        if field.name != "crops"
-    }
-    with_pictures = [part.crops for part in parts if len(part.crops)]
-    return Observations(crops=torch.cat(with_pictures) if with_pictures else parts[0].crops, **joined)
 
 
 class ObservationSampler:

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from alignhmr.core.body.model import BodyModel
-from alignhmr.core.diffusion.condition import concatenate as concatenate_conditions
+from alignhmr.core.diffusion.condition import concatenate
 from alignhmr.core.diffusion.model import BaseModel, BaseModelConfig
 from alignhmr.core.synthetic.motion import load_clips
-from alignhmr.core.synthetic.observations import Observations, ObservationSampler, concatenate
+from alignhmr.core.synthetic.observations import Observations, ObservationSampler
 from alignhmr.core.synthetic.poses import PoseSampler
 from alignhmr.training import base
 from alignhmr.training.augmentation import AS_IT_IS, observe
@@ -118,7 +118,7 @@ def test_a_batch_that_is_not_finite_leaves_the_spread_as_it_was(batch, model, bo
 
 
 def test_someone_always_has_evidence(batch):
-    everyone = concatenate_conditions([batch.condition()] * 50)
+    everyone = concatenate([batch.condition()] * 50)
     rates = DropRates(image=0.5, keypoints=0.5, look=1.0)
     kept = drop(everyone, rates, torch.Generator().manual_seed(0))
     assert (kept.has_image | kept.has_keypoints).all() and not kept.has_look.any()

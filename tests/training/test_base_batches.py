@@ -5,9 +5,10 @@ import itertools
 import pytest
 import torch
 
+from alignhmr.core.diffusion.condition import concatenate
 from alignhmr.core.errors import InputError
 from alignhmr.core.synthetic.motion import load_clips
-from alignhmr.core.synthetic.observations import Observations, ObservationSampler, concatenate
+from alignhmr.core.synthetic.observations import Observations, ObservationSampler
 from alignhmr.core.synthetic.poses import PoseSampler
 from alignhmr.training.augmentation import AugmentationConfig
 from alignhmr.training.base_batches import PictureBatches, Rows, mixed_batches, observation_batches
