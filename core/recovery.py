@@ -15,18 +15,29 @@ from jaxtyping import Float
 from torch import Tensor
 
 from alignhmr.core.body.model import BodyModel
+from alignhmr.core.body.skeleton import KEYPOINTS
 from alignhmr.core.checkpoints import file_digest, load_checkpoint, resolve
-from alignhmr.core.diffusion.condition import MIN_CONFIDENCE, make_condition, person_square, to_crop
+from alignhmr.core.diffusion.condition import (
+    MIN_CONFIDENCE,
+    Condition,
+    make_condition,
+    person_square,
+    to_crop,
+)
 from alignhmr.core.diffusion.model import BaseModel, hypothesis_noise
 from alignhmr.core.diffusion.parameters import unpack
 from alignhmr.core.errors import AcceleratorError, InputError
-from alignhmr.core.geometry.cameras import fit_translation, intrinsics_for, lift_crop_camera, project
-from alignhmr.core.geometry.rotations import matrix_to_axis_angle, matrix_to_sixd
+from alignhmr.core.geometry.cameras import intrinsics_for
+from alignhmr.core.geometry.crops import SquareCrop
+from alignhmr.core.geometry.rotations import matrix_to_axis_angle
 from alignhmr.core.perception.detector import Detector, load_detector
+from alignhmr.core.perception.silhouettes import SILHOUETTE_PX, silhouette_over
 from alignhmr.core.perception.views import shrunk, with_views
+from alignhmr.core.placement import place
 from alignhmr.core.records import Hypotheses, Intrinsics, Person, Picture, Recovery
 from alignhmr.core.scoring.confidence import JointConfidence
-from alignhmr.core.scoring.scorer import Claim, Evidence, HMRScorer
+from alignhmr.core.scoring.evidence import Claim, Evidence
+from alignhmr.core.scoring.scorer import HMRScorer
 
 MAX_HYPOTHESES = 1000
 
@@ -39,6 +50,16 @@ class RecoveryRequest:
     intrinsics: Intrinsics
     seed: int
     hypotheses: int = 20
+
+
+@dataclass(frozen=True)
+class _Sight:
+    """One person, as a batch of one."""
+
+    keypoints_px: Tensor
+    crop_px: Tensor
+    focal_px: Tensor
+    center_px: Tensor
 
 
 class Recoverer:
@@ -129,24 +150,26 @@ class Recoverer:
         if not 1 <= hyps <= MAX_HYPOTHESES:
             raise InputError(f"hypotheses is {hyps}; give a number from 1 to {MAX_HYPOTHESES}")
         keypoints, box = self._tensor(person.keypoints_px), self._tensor(person.box_px)
-        focal = self._tensor(camera.focal_px).expand(1)
-        center = self._tensor(camera.center_px)[None]
         crop = person_square(box[None])
         _check_evidence(keypoints, box, crop, self.base.sees_pixels and person.view is not None)
-        condition = make_condition(keypoints[None], crop, focal, center, self._crop(person))
+        seen = _Sight(
+            keypoints[None],
+            crop,
+            self._tensor(camera.focal_px).expand(1),
+            self._tensor(camera.center_px)[None],
+        )
         noise = hypothesis_noise(hyps, torch.Generator().manual_seed(request.seed % 2**63)).to(self.device)
-        parameters = unpack(self.base.sample(condition, noise[None], self.steps))
-        points = self.body.kinematics(parameters.rotations, parameters.betas)
-
-        # A trailing axis of hypotheses: every camera quantity is repeated over it.
-        crops, focals, centers = crop.expand(hyps, -1), focal.expand(hyps), center.expand(hyps, -1)
-        prior = lift_crop_camera(parameters.camera[0], crops, focals, centers) - points.joints[0, :, 0]
-        observed, weights = keypoints[:, :2].expand(hyps, -1, -1), keypoints[:, 2].expand(hyps, -1)
-        transl = fit_translation(points.keypoints[0], observed, weights, focals, centers, prior)
-        keypoints_cam = points.keypoints[0] + transl[:, None]
-        pixels = project(keypoints_cam, focals, centers)
-        scores, expected_mm = self._score(person, condition, crop, parameters, points.keypoints, pixels[None])
-        joints_cam = points.joints[0] + transl[:, None]
+        parameters = unpack(
+            self.base.sample(self._condition(person, seen, self.base), noise[None], self.steps)
+        )
+        bodies = place(parameters, self.body, seen)
+        evidence = self._evidence(person, seen)
+        rating = self.scorer(evidence, Claim.of(bodies, crop))
+        scores, expected_mm = rating.score[0], rating.error_mm[0]
+        transl = bodies.transl_cam_m[0]
+        joints_cam, keypoints_cam = (
+            points[0] + transl[:, None] for points in (bodies.joints_m, bodies.keypoints_m)
+        )
         relative = joints_cam - joints_cam[:, :1]
         spread = (
             relative.std(0, correction=0).square().sum(-1).sqrt() * 1000
@@ -166,7 +189,7 @@ class Recoverer:
                 transl_cam_m=_array(transl),
                 joints_cam_m=_array(joints_cam),
                 keypoints_cam_m=_array(keypoints_cam),
-                keypoints_px=_array(pixels),
+                keypoints_px=_array(bodies.keypoints_px[0]),
                 scores=_array(scores),
                 expected_error_mm=_array(expected_mm),
             ),
@@ -177,23 +200,33 @@ class Recoverer:
             joint_error_mm=errors,
         )
 
-    def _score(self, person, condition, crop, parameters, keypoints_m, pixels) -> tuple[Tensor, Tensor]:
-        has_3d = person.keypoints_3d_m is not None
-        detector_3d = person.keypoints_3d_m if has_3d else np.zeros((keypoints_m.shape[-2], 3))
-        evidence = Evidence(
-            condition.flat(),
-            crop,
-            self._tensor(detector_3d)[None],
-            torch.full((1,), float(has_3d), device=self.device),
-        )
-        sixd = matrix_to_sixd(parameters.rotations).flatten(-2)
-        scores, expected = self.scorer(evidence, Claim(sixd, parameters.betas, keypoints_m, pixels))
-        return scores[0], expected[0]
+    def _condition(self, person: Person, seen: "_Sight", model: BaseModel | HMRScorer) -> Condition:
+        """What the model is told; each looks at crops of its own size."""
+        crops = None
+        if person.view is not None and model.sees_pixels:
+            crops = self._tensor(shrunk(person.view, model.config.crop_px)).permute(2, 0, 1)[None]
+        return make_condition(seen.keypoints_px, seen.crop_px, seen.focal_px, seen.center_px, crops)
 
-    def _crop(self, person: Person) -> Tensor | None:
-        if person.view is None or not self.base.sees_pixels:
-            return None
-        return self._tensor(shrunk(person.view, self.base.config.crop_px)).permute(2, 0, 1)[None]
+    def _evidence(self, person: Person, seen: "_Sight") -> Evidence:
+        x, y, side = seen.crop_px[0].tolist()
+        silhouette = silhouette_over(person, SquareCrop((x, y), side), SILHOUETTE_PX)
+        if silhouette is None:
+            silhouette = np.zeros((SILHOUETTE_PX, SILHOUETTE_PX))
+        detector_3d = person.keypoints_3d_m
+        if detector_3d is None:
+            detector_3d = np.zeros((len(KEYPOINTS), 3))
+
+        def told(value: np.ndarray | None) -> Tensor:
+            return torch.tensor([value is not None], device=self.device)
+
+        return Evidence(
+            self._condition(person, seen, self.scorer),
+            seen.crop_px,
+            self._tensor(detector_3d)[None],
+            told(person.keypoints_3d_m),
+            self._tensor(silhouette)[None] / 255,
+            told(person.mask),
+        )
 
     def _tensor(self, value) -> Tensor:
         return torch.as_tensor(np.asarray(value), dtype=torch.float32, device=self.device)

@@ -29,66 +29,52 @@ Prepared = Annotated[
 train_app = typer.Typer(help="Train a model: base, scorer, or align the base by dpo.", no_args_is_help=True)
 
 
+HeldOut = Annotated[
+    str | None,
+    typer.Option(
+        help="People of the test split, from 'alignhmr prepare', to judge by on the way and at the end."
+    ),
+]
+Workers = Annotated[int, typer.Option(min=1, help="Ray Train workers; they share every batch evenly.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Begin anew where a run in --out hasn't ended.")]
+MlflowUri = Annotated[
+    str | None, typer.Option(metavar="URI", help="Tell MLflow, too: a server's address or file:FOLDER.")
+]
+
+
 @train_app.command("base")
 def train_base(
-    out: Out,
-    data: Prepared = None,
-    held_out: Annotated[
-        str | None,
-        typer.Option(
-            help="People of the test split, from 'alignhmr prepare', to judge by on the way and at the end."
-        ),
-    ] = None,
-    workers: Annotated[
-        int, typer.Option(min=1, help="Ray Train workers; they share every batch evenly.")
-    ] = 1,
+    out: Out, data: Prepared = None, held_out: HeldOut = None, workers: Workers = 1,
     init: Annotated[
         str | None, typer.Option(help="Base checkpoint to begin with: 'starter' or a .safetensors file.")
     ] = None,
-    preset: Preset = "starter",
-    config: Config = None,
-    minutes: Minutes = None,
-    seed: Seed = 0,
-    resume: Resume = False,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Begin anew where a run in --out hasn't ended.")
-    ] = False,
-    mlflow: Annotated[
-        str | None,
-        typer.Option(metavar="URI", help="Tell MLflow, too: a server's address or file:FOLDER."),
-    ] = None,
-    device: Device = "auto",
+    preset: Preset = "starter", config: Config = None, minutes: Minutes = None, seed: Seed = 0,
+    resume: Resume = False, overwrite: Overwrite = False, mlflow: MlflowUri = None, device: Device = "auto",
     body: Body = "open",
-) -> None:
+) -> None:  # fmt: skip
     """Train the base model on Ray Train, on prepared people and simulated detections; TensorBoard files in --out."""
-    from alignhmr.deployments.base_training import run_base
+    from alignhmr.deployments.model_training import Launch, run_base
 
-    run_base(
-        preset, out, data=data or [], held_out=held_out, workers=workers, device=device, init=init, minutes=minutes,
-        seed=seed, resume=resume, overwrite=overwrite, body=body, config=config, mlflow=mlflow,
+    launch = Launch(
+        preset, out, data or [], held_out, workers, device, minutes, seed, resume, overwrite, body, config, mlflow
     )  # fmt: skip
+    run_base(launch, init=init)
 
 
 @train_app.command("scorer")
 def train_scorer(
-    out: Out, data: Prepared = None, base: Base = "starter", preset: Preset = "starter", minutes: Minutes = None,
-    seed: Seed = 0, resume: Resume = False, device: Device = "auto", body: Body = "open", config: Config = None,
+    out: Out, data: Prepared = None, held_out: HeldOut = None, workers: Workers = 1, base: Base = "starter",
+    preset: Preset = "starter", config: Config = None, minutes: Minutes = None, seed: Seed = 0,
+    resume: Resume = False, overwrite: Overwrite = False, mlflow: MlflowUri = None, device: Device = "auto",
+    body: Body = "open",
 ) -> None:  # fmt: skip
-    """Train an HMR-Scorer on made people and a base model's hypotheses."""
-    from alignhmr.deployments.training_jobs import run_scorer
+    """Train an HMR-Scorer on Ray Train, on a base model's hypotheses about prepared and made people."""
+    from alignhmr.deployments.model_training import Launch, run_scorer
 
-    run_scorer(
-        preset,
-        out,
-        minutes=minutes,
-        seed=seed,
-        resume=resume,
-        device=device,
-        data=data or [],
-        base=base,
-        body=body,
-        config=config,
-    )
+    launch = Launch(
+        preset, out, data or [], held_out, workers, device, minutes, seed, resume, overwrite, body, config, mlflow
+    )  # fmt: skip
+    run_scorer(launch, base=base)
 
 
 @train_app.command("dpo")

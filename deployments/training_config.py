@@ -13,6 +13,7 @@ from alignhmr.training.augmentation import AugmentationConfig
 from alignhmr.training.base import BaseLossWeights, DropRates
 from alignhmr.training.loop import LoopConfig
 from alignhmr.training.recipe import BaseRecipe, Evaluation, ScorerRecipe
+from alignhmr.training.scorer import ScorerDropRates, ScorerLossWeights
 
 
 class _Closed(BaseModel):
@@ -34,7 +35,12 @@ class _BaseSizes(_Closed):
 
 
 class _ScorerSizes(_Closed):
+    image: Literal["efficientnet-lite0", "none"]
+    crop_px: PositiveInt
+    train_image: bool
     token_width: PositiveInt
+    heads: PositiveInt
+    hops: list[PositiveInt]
     width: PositiveInt
     blocks: PositiveInt
 
@@ -86,6 +92,24 @@ class _Drop(_Closed):
     image: float = Field(ge=0, le=1)
     keypoints: float = Field(ge=0, le=1)
     look: float = Field(ge=0, le=1)
+
+
+class _ScorerLosses(_Closed):
+    mpjpe: float = Field(ge=0)
+    pa_mpjpe: float = Field(ge=0)
+    pve: float = Field(ge=0)
+    pa_pve: float = Field(ge=0)
+    error: float = Field(ge=0)
+    joint_error: float = Field(ge=0)
+    image: float = Field(ge=0)
+
+
+class _ScorerDrop(_Closed):
+    image: float = Field(ge=0, le=1)
+    keypoints: float = Field(ge=0, le=1)
+    detector_3d: float = Field(ge=0, le=1)
+    silhouette: float = Field(ge=0, le=1)
+    generator: float = Field(ge=0, le=0.5)
 
 
 class _Poses(_Closed):
@@ -145,6 +169,9 @@ class _Base(_Shared):
 
 class _Scorer(_Shared):
     model: _ScorerSizes
+    losses: _ScorerLosses
+    augmentation: _Augmentation
+    drop: _ScorerDrop
     sightings: PositiveInt
     own: PositiveInt
     perturbed: int = Field(ge=0)
@@ -152,7 +179,14 @@ class _Scorer(_Shared):
     def recipe(self) -> ScorerRecipe:
         model = ScorerConfig(**self.model.model_dump())
         return ScorerRecipe(
-            model=model, sightings=self.sightings, own=self.own, perturbed=self.perturbed, **self._parts()
+            model=model,
+            losses=ScorerLossWeights(**self.losses.model_dump()),
+            augmentation=AugmentationConfig(**self.augmentation.model_dump()),
+            drop=ScorerDropRates(**self.drop.model_dump()),
+            sightings=self.sightings,
+            own=self.own,
+            perturbed=self.perturbed,
+            **self._parts(),
         )
 
 

@@ -1,9 +1,8 @@
-"""What `alignhmr train scorer|dpo` does: read the preset, run, show progress, end with a table."""
+"""What `alignhmr train dpo` does: read the preset, run, show progress, end with a table."""
 
 import json
 import logging
 import math
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,11 +10,10 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
-from alignhmr.core.errors import AcceleratorError, InputError
+from alignhmr.core.errors import InputError
 from alignhmr.core.plain_json import plain
 from alignhmr.deployments import torchvision_shim
 from alignhmr.deployments.runtime import resolve_device
-from alignhmr.deployments.training_config import load_training_config
 from alignhmr.deployments.training_progress import shown_progress
 
 if TYPE_CHECKING:
@@ -28,60 +26,6 @@ log = logging.getLogger(__name__)
 
 MAX_PASSES = 20
 """Over the pairs, at most, in an alignment."""
-
-
-def run_scorer(
-    preset: str, out: str | Path, *, data: Sequence[str] = (), minutes: float | None = None, seed: int = 0,
-    resume: bool = False, device: str = "auto", base: str | Path = "starter", body: str | Path = "open",
-    config: str | Path | None = None, console: Console | None = None,
-) -> dict[str, Any]:  # fmt: skip
-    """Trains a scorer on prepared and made people, in this process: ``out/scorer-PRESET.safetensors``.
-
-    ``base`` is the base model whose hypotheses it learns to rank: a shipped preset or a file.
-    """
-    if minutes is not None and minutes <= 0:
-        raise InputError(f"minutes is {minutes}; give a positive number")
-    if resolve_device(device) != "cpu" and device != "auto":
-        raise AcceleratorError(
-            f"device {device!r} was asked for, but a scorer trains on the CPU; use --device cpu"
-        )
-    torchvision_shim.install()  # before a base with a vision model of transformers is built
-    from alignhmr.core.body.model import BodyModel
-    from alignhmr.deployments.base_training import parse_part
-    from alignhmr.deployments.storage import open_location
-    from alignhmr.training.fit import fit_scorer
-    from alignhmr.training.mixture import Mixture
-
-    console = console or Console(stderr=True)
-    settings = load_training_config(preset, config)
-    parts = [parse_part(text) for text in data]
-    mixture = Mixture(parts, seed=seed, open_location=open_location) if parts else None
-    with shown_progress(console) as progress:
-        task = progress.add_task("train scorer", total=None, said="")
-
-        def started(done: int, total: int | None) -> None:
-            progress.update(task, completed=done, total=total)
-
-        def report(step: int, values: dict[str, float]) -> None:
-            progress.update(task, completed=step, said=f"loss {values['loss']:.3f}")
-
-        fit = fit_scorer(
-            settings.scorer.recipe(), Path(out), mixture=mixture, base=base, name=f"scorer-{preset}", seed=seed,
-            minutes=minutes, resume=resume, report=report, started=started, body=BodyModel.load(body),
-        )  # fmt: skip
-    table = Table(title=f"scorer-{preset}: {fit.steps:,} steps, {fit.minutes:.1f} minutes")
-    table.add_column("on people never trained on")
-    table.add_column("", justify="right")
-    for name, value in fit.metrics.items():
-        table.add_row(name, f"{value:.4g}")
-    console.print(table)
-    console.print(f"{fit.checkpoint}\n{fit.card}")
-    return {
-        "checkpoint": str(fit.checkpoint),
-        "sha256": fit.digest,
-        "steps": fit.steps,
-        "metrics": fit.metrics,
-    }
 
 
 def run_dpo(

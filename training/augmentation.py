@@ -19,6 +19,7 @@ from alignhmr.core.body.skeleton import JOINT_MIRROR, JOINTS, KEYPOINT_MIRROR, K
 from alignhmr.core.diffusion.condition import CROP_MARGIN, keypoint_box
 from alignhmr.core.geometry.cameras import crop_camera_of
 from alignhmr.core.geometry.rotations import axis_angle_to_matrix
+from alignhmr.core.perception.silhouettes import SILHOUETTE_PX
 from alignhmr.core.perception.views import from_jpeg
 from alignhmr.core.synthetic.observations import Observations
 from alignhmr.core.synthetic.poses import mirror
@@ -122,6 +123,9 @@ def observe(
             for i, s in enumerate(sightings)
         ]
     )
+    silhouettes = np.stack(
+        [_silhouette(s, bool(flip[i]), float(angle[i]), crop[i].numpy()) for i, s in enumerate(sightings)]
+    )
     return Observations(
         rotations=rotations,
         betas=betas,
@@ -135,6 +139,8 @@ def observe(
         focal_px=focal,
         center_px=center,
         visible=visible,
+        silhouettes=torch.from_numpy(silhouettes).float() / 255,
+        has_silhouette=torch.tensor([s.mask is not None for s in sightings]),
         has_image=torch.ones(count, dtype=torch.bool),
         crops=torch.from_numpy(pictures).permute(0, 3, 1, 2).float(),
     )
@@ -177,7 +183,25 @@ def _picture(
 ) -> np.ndarray:
     """The crop's pixels, out of the kept window."""
     window = from_jpeg(s.crop_jpeg)
-    kept = window.shape[0]
+    matrix, shrinking = _to_window(s, len(window), flip, angle, crop, size)
+    if shrinking > 1.0:  # what bilinear sampling would skip is averaged first
+        window = cv2.GaussianBlur(window, (0, 0), 0.35 * shrinking)
+    cut = cv2.warpAffine(window, matrix, (size, size), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
+    return _recoloured(cut, look, c) if c.strength > 0 else cut
+
+
+def _silhouette(s: Sighting, flip: bool, angle: float, crop: np.ndarray) -> np.ndarray:
+    if s.mask is None:
+        return np.zeros((SILHOUETTE_PX, SILHOUETTE_PX), np.uint8)
+    matrix, _ = _to_window(s, len(s.mask), flip, angle, crop, SILHOUETTE_PX)
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    return cv2.warpAffine(s.mask, matrix, (SILHOUETTE_PX, SILHOUETTE_PX), flags=flags)
+
+
+def _to_window(
+    s: Sighting, kept: int, flip: bool, angle: float, crop: np.ndarray, size: int
+) -> tuple[np.ndarray, float]:
+    """From pixels of the crop to those of the window, ``kept`` wide, and how many of them one is."""
     # crop pixel -> picture as it was moved -> picture as it was -> window; all centres of pixels.
     x, y = np.asarray(s.center_px, np.float64)
     scale = crop[2] / size
@@ -189,11 +213,7 @@ def _picture(
     zoom = kept / float(s.window_px[2])
     to_window = np.array([[zoom, 0, -zoom * left_top[0]], [0, zoom, -zoom * left_top[1]], [0, 0, 1]])
     half = np.array([[1, 0, 0.5], [0, 1, 0.5], [0, 0, 1]])
-    matrix = (np.linalg.inv(half) @ to_window @ mirrored @ turn_back @ to_moved @ half)[:2]
-    if scale * zoom > 1.0:  # shrinking: what bilinear sampling would skip is averaged first
-        window = cv2.GaussianBlur(window, (0, 0), 0.35 * scale * zoom)
-    cut = cv2.warpAffine(window, matrix, (size, size), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
-    return _recoloured(cut, look, c) if c.strength > 0 else cut
+    return (np.linalg.inv(half) @ to_window @ mirrored @ turn_back @ to_moved @ half)[:2], scale * zoom
 
 
 def _recoloured(cut: np.ndarray, look: np.ndarray, c: AugmentationConfig) -> np.ndarray:

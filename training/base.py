@@ -85,6 +85,26 @@ def drop(
     return condition.keep(image | ~condition.has_keypoints, keypoints, again >= rates.look)
 
 
+def image_losses(
+    w: BaseLossWeights, image: ImageTokens | None, truth: "ImageTruth", inside: Tensor, images: Tensor
+) -> dict[str, Tensor]:
+    """Of the encoder's own idea of each joint; a joint beside the crop can't be pointed at.
+
+    Sums over this worker's joints, by the mean number of a worker: their mean over workers is the mean of all.
+    """
+    nothing = inside.new_zeros(())
+    if image is None:
+        return {"image_points": nothing, "image_heat": nothing, "image_depth": nothing}
+    off = (image.points[..., :2] - truth.places).abs().sum(-1) * truth.inside
+    heat = heat_loss(image.heat, truth.places) * truth.inside
+    deep = (image.points[..., 2] - truth.depth_m).abs().mean(-1)
+    return {
+        "image_points": w.image_points * off.sum() / inside.clamp_min(1),
+        "image_heat": w.image_heat * heat.sum() / inside.clamp_min(1),
+        "image_depth": w.image_depth * deep.sum() / images.clamp_min(1e-3),
+    }
+
+
 def true_packed(batch: Observations) -> Tensor:
     return pack(BodyParameters(batch.rotations, batch.betas, batch.camera))
 
@@ -116,7 +136,7 @@ class BaseStep(nn.Module):
         with self._networks(target.device):
             encoded = self.model.encode(condition)
         initial = self.model.regress(encoded)
-        image = _ImageTruth.of(batch, condition.has_image)
+        image = ImageTruth.of(batch, condition.has_image)
         square, inside, images = self._over_all(target - initial, image)
         self._track_residual(square)
         parts = self._body_losses(initial, target, batch)
@@ -134,7 +154,7 @@ class BaseStep(nn.Module):
         joints = self.body.kinematics(refined.rotations, refined.betas).joints
         parts["diffusion_joints"] = w.diffusion_joints * _root_relative(joints, batch.joints_m).mean()
         if self.model.sees_pixels:
-            parts |= self._image_losses(encoded.image, image, inside, images)
+            parts |= image_losses(w, encoded.image, image, inside, images)
         return torch.stack(list(parts.values())).sum(), {k: float(v.detach()) for k, v in parts.items()}
 
     def _networks(self, device: torch.device) -> torch.autocast:
@@ -160,26 +180,7 @@ class BaseStep(nn.Module):
             "reprojection": w.reprojection * reprojection.mean(),
         }
 
-    def _image_losses(
-        self, image: ImageTokens | None, truth: "_ImageTruth", inside: Tensor, images: Tensor
-    ) -> dict[str, Tensor]:
-        """Of the encoder's own idea of each joint; a joint beside the crop can't be pointed at.
-
-        Sums over this worker's joints, by the mean number of a worker: their mean over workers is the mean of all.
-        """
-        w, nothing = self.weights, inside.new_zeros(())
-        if image is None:
-            return {"image_points": nothing, "image_heat": nothing, "image_depth": nothing}
-        off = (image.points[..., :2] - truth.places).abs().sum(-1) * truth.inside
-        heat = heat_loss(image.heat, truth.places) * truth.inside
-        deep = (image.points[..., 2] - truth.depth_m).abs().mean(-1)
-        return {
-            "image_points": w.image_points * off.sum() / inside.clamp_min(1),
-            "image_heat": w.image_heat * heat.sum() / inside.clamp_min(1),
-            "image_depth": w.image_depth * deep.sum() / images.clamp_min(1e-3),
-        }
-
-    def _over_all(self, residual: Tensor, image: "_ImageTruth") -> tuple[Tensor, Tensor, Tensor]:
+    def _over_all(self, residual: Tensor, image: "ImageTruth") -> tuple[Tensor, Tensor, Tensor]:
         """The residual's mean square, and how many joints and pictures a worker has: means over workers."""
         counts = torch.stack([image.inside.sum(), image.inside.new_tensor(len(image.inside))])
         told = mean_over_workers(torch.cat([residual.detach().square().mean(0), counts]))
@@ -195,7 +196,7 @@ class BaseStep(nn.Module):
 
 
 @dataclass(frozen=True)
-class _ImageTruth:
+class ImageTruth:
     """Where joints and keypoints are in the pictures that are shown."""
 
     places: Tensor
@@ -206,7 +207,7 @@ class _ImageTruth:
     """[images, points], behind the root joint."""
 
     @classmethod
-    def of(cls, batch: Observations, has: Tensor) -> "_ImageTruth":
+    def of(cls, batch: Observations, has: Tensor) -> "ImageTruth":
         true_m = torch.cat([batch.joints_m, batch.body_keypoints_m], 1)[has]
         pixels = project(true_m + batch.transl_cam_m[has][:, None], batch.focal_px[has], batch.center_px[has])
         places = to_crop(pixels, batch.crop_px[has])

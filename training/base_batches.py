@@ -18,6 +18,9 @@ from alignhmr.training.augmentation import AugmentationConfig, observe
 from alignhmr.training.mixture import Mixture
 from alignhmr.training.prefetch import prefetched
 
+SMALLEST_PX = 32
+"""Of the crops that a model is given which doesn't look at them."""
+
 
 @dataclass(frozen=True)
 class Rows:

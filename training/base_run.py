@@ -7,37 +7,33 @@ import copy
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
 from alignhmr.core.body.model import BodyModel
-from alignhmr.core.checkpoints import (
-    CheckpointInfo,
-    file_digest,
-    load_checkpoint,
-    read_info,
-    resolve,
-    save_checkpoint,
-)
+from alignhmr.core.checkpoints import file_digest, load_checkpoint, read_info, resolve
 from alignhmr.core.diffusion.model import BaseModel
 from alignhmr.core.errors import CompatibilityError, InputError
 from alignhmr.core.synthetic.motion import Clip, split_clips
 from alignhmr.core.synthetic.observations import Observations, ObservationSampler
 from alignhmr.core.synthetic.poses import PoseMix, PoseSampler
 from alignhmr.training import base as base_training
-from alignhmr.training.base_batches import PictureBatches, Rows, mixed_batches, observation_batches
-from alignhmr.training.course import Course, Judged, follow, identity
+from alignhmr.training.base_batches import (
+    SMALLEST_PX,
+    PictureBatches,
+    Rows,
+    mixed_batches,
+    observation_batches,
+)
+from alignhmr.training.course import Course, Judged
 from alignhmr.training.held_out import HeldOut, check_body
 from alignhmr.training.loop import Step, Trainer
 from alignhmr.training.mixture import Mixture, OpenLocation, local_folder
 from alignhmr.training.recipe import BaseRecipe, clips_digest
-from alignhmr.training.workplace import Alone, Workplace
+from alignhmr.training.workplace import Workplace
 
-_SMALLEST_PX = 32
-"""Of the crops that a model is given which doesn't look at them."""
 CHOSEN_BY = "pa_mpjpe_zero_noise_mm"
 
 
@@ -62,6 +58,21 @@ class BasePlan:
     threads: int = 1
     """Of each worker."""
 
+    def open(self) -> "BaseRun":
+        """InputError or CompatibilityError where the data can't be used, or not together."""
+        body = BodyModel.load(self.body)
+        mixture = judges = None
+        if self.data:
+            mixture = Mixture(self.data, seed=self.seed, open_location=self.open_location)
+        if self.held_out is not None:
+            people = Mixture([(self.held_out, 1.0)], open_location=self.open_location)
+            check_apart(mixture, people, self.held_out)
+            judges = HeldOut(people, body, self.recipe.evaluation.people)
+        return BaseRun.with_data(
+            self.recipe, self.clips, body, mixture, judges, init=self.init, seed=self.seed, minutes=self.minutes,
+            preset=self.preset,
+        )  # fmt: skip
+
 
 @dataclass(frozen=True)
 class BaseRun:
@@ -78,21 +89,7 @@ class BaseRun:
     minutes: float | None
     about: dict[str, Any]
 
-    @classmethod
-    def of(cls, plan: BasePlan) -> "BaseRun":
-        """Opens the data. InputError or CompatibilityError where they can't be used, or not together."""
-        body = BodyModel.load(plan.body)
-        mixture = judges = None
-        if plan.data:
-            mixture = Mixture(plan.data, seed=plan.seed, open_location=plan.open_location)
-        if plan.held_out is not None:
-            people = Mixture([(plan.held_out, 1.0)], open_location=plan.open_location)
-            _check_apart(mixture, people, plan.held_out)
-            judges = HeldOut(people, body, plan.recipe.evaluation.people)
-        return cls.with_data(
-            plan.recipe, plan.clips, body, mixture, judges, init=plan.init, seed=plan.seed,
-            minutes=plan.minutes, preset=plan.preset,
-        )  # fmt: skip
+    kind = "base"
 
     @classmethod
     def with_data(
@@ -128,7 +125,7 @@ class BaseRun:
         base_training.initialise(model, self.training, self.seed)
         return model
 
-    def course(self, place: Workplace, first: Callable[[], BaseModel]) -> Course:
+    def course(self, place: Workplace, first: Callable[[], nn.Module]) -> Course:
         """What this worker does; ``first`` gives the weights of step 0, the same to all."""
         recipe, device = self.recipe, place.device
         people = recipe.sightings if self.mixture is not None else 0
@@ -136,6 +133,7 @@ class BaseRun:
 
         def build() -> tuple[Trainer, Step]:
             model = first().to(device)
+            assert isinstance(model, BaseModel)
             base_training.learnable(model)
             model.recompute(recipe.recompute)
             slow = model.encoder.image.pretrained() if model.encoder.image is not None else ()
@@ -155,7 +153,7 @@ class BaseRun:
             return Judged(figures)
 
         return Course(
-            "base", recipe, build, lambda start: self._batches(start, place), judge, self.body, self.about,
+            self.kind, recipe, build, lambda start: self._batches(start, place), judge, self.body, self.about,
             minutes=self.minutes, people=people + recipe.batch_size,
             pictures=people if recipe.model.image != "none" else 0, chosen_by=CHOSEN_BY,
         )  # fmt: skip
@@ -164,7 +162,7 @@ class BaseRun:
         recipe, share = self.recipe, (place.rank, place.world)
         if self.mixture is None:
             return observation_batches(self.training, recipe.batch_size, self.seed, start, *share)
-        crop_px = recipe.model.crop_px if recipe.model.image != "none" else _SMALLEST_PX
+        crop_px = recipe.model.crop_px if recipe.model.image != "none" else SMALLEST_PX
         pictures = PictureBatches(self.mixture, self.body, recipe.sightings, crop_px, recipe.augmentation)
         return mixed_batches(self.training, recipe.batch_size, pictures, self.seed, start, *share)
 
@@ -192,25 +190,6 @@ class BaseRun:
         return begun
 
 
-def train_base(plan: BasePlan, first: Path, out: Path, name: str, place: Workplace) -> None:
-    """What each worker does; ``first`` is a checkpoint with the weights of step 0, and ``out`` a folder all see."""
-    run = BaseRun.of(plan)
-
-    def model() -> BaseModel:
-        begun, _ = load_checkpoint(first, "base", body_digest=run.body.digest)
-        assert isinstance(begun, BaseModel)
-        return begun
-
-    follow(run.course(place, model), place, out, name)
-
-
-def write_first(run: BaseRun, path: Path) -> dict[str, Any]:
-    """Writes the weights of step 0, in full precision, and returns what the run is told apart by."""
-    model, body = run.first_model(), run.body
-    save_checkpoint(path, model, CheckpointInfo("base", vars(run.recipe.model), body.name, body.digest))
-    return identity(run.course(Alone(path), lambda: model))
-
-
 def samplers(
     body: BodyModel, clips: tuple[Clip, ...] | list[Clip], mix: PoseMix
 ) -> tuple[ObservationSampler, ObservationSampler, dict[str, Any]]:
@@ -229,7 +208,7 @@ def samplers(
     )
 
 
-def _check_apart(mixture: Mixture | None, people: Mixture, location: str) -> None:
+def check_apart(mixture: Mixture | None, people: Mixture, location: str) -> None:
     """InputError where someone would be learned from and judged by."""
     theirs = {file.identity for source in people.sources for file in source.files}
     for source in mixture.sources if mixture is not None else []:

@@ -29,7 +29,9 @@ from alignhmr.core.diffusion.parameters import SIZE, BodyParameters, pack
 from alignhmr.core.errors import CompatibilityError, InputError
 from alignhmr.core.geometry.cameras import crop_camera_of
 from alignhmr.core.geometry.rotations import axis_angle_to_matrix
+from alignhmr.core.perception.silhouettes import SILHOUETTE_PX
 from alignhmr.core.perception.views import from_jpeg, shrunk
+from alignhmr.core.scoring.evidence import Evidence
 from alignhmr.training.preference import PreferenceBatch
 
 log = logging.getLogger(__name__)
@@ -75,6 +77,14 @@ class People:
         return make_condition(
             self.keypoints_px, self.crop_px, self.focal_px, self.center_px,
             torch.from_numpy(crops).permute(0, 3, 1, 2).float(), torch.from_numpy(seen),
+        )  # fmt: skip
+
+    def evidence(self, side_px: int | None = None) -> Evidence:
+        """What a scorer is shown that sees crops of this size."""
+        silhouettes = torch.zeros(len(self), SILHOUETTE_PX, SILHOUETTE_PX)
+        return Evidence(
+            self.condition(side_px), self.crop_px, self.detector_3d_m, self.has_detector_3d > 0, silhouettes,
+            torch.zeros(len(self), dtype=torch.bool),
         )  # fmt: skip
 
     @torch.no_grad()

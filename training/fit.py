@@ -1,35 +1,27 @@
 """Training in one process, without Ray: for tests, profiling and a machine of one's own.
 
-`alignhmr train base` does the same with workers (``run.py``), `alignhmr train scorer` comes here.
+`alignhmr train base|scorer` does the same with workers (``run.py``).
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import nn
 
 from alignhmr.core.body.model import BodyModel
-from alignhmr.core.checkpoints import file_digest, load_checkpoint, resolve
-from alignhmr.core.diffusion.model import BaseModel
 from alignhmr.core.perception.assets import fetch
-from alignhmr.core.scoring.scorer import HMRScorer
 from alignhmr.core.synthetic.motion import Clip, load_clips
 from alignhmr.core.synthetic.observations import Observations
 from alignhmr.core.synthetic.poses import PoseMix
-from alignhmr.training import scorer as scorer_training
-from alignhmr.training.augmentation import AugmentationConfig
-from alignhmr.training.base_batches import PictureBatches
 from alignhmr.training.base_run import BaseRun, samplers
-from alignhmr.training.course import Course, Fit, Judged, follow
-from alignhmr.training.held_out import HeldOut, check_body
-from alignhmr.training.loop import Reporter, Step, Trainer
+from alignhmr.training.course import Course, Fit, follow
+from alignhmr.training.held_out import HeldOut
+from alignhmr.training.loop import Reporter
 from alignhmr.training.mixture import Mixture
 from alignhmr.training.recipe import BaseRecipe, ScorerRecipe
+from alignhmr.training.scorer_run import ScorerRun
 from alignhmr.training.workplace import Alone, Listener
 
-_JUDGED_SEED = 99
 Started = Callable[[int, int | None], None]
 """(steps that were done before, steps in all): told before the first step, and when a clock has settled them."""
 
@@ -55,47 +47,23 @@ def fit_base(
 
 
 def fit_scorer(
-    recipe: ScorerRecipe, out: Path, *, mixture: Mixture | None = None, base: str | Path = "starter",
+    recipe: ScorerRecipe, out: Path, *, mixture: Mixture | None = None, held_out: Mixture | None = None,
+    base: str | Path = "starter",
     name: str = "scorer", seed: int = 0, minutes: float | None = None, resume: bool = False,
     report: Reporter | None = None, started: Started | None = None, body: BodyModel | None = None,
 ) -> Fit:  # fmt: skip
     """Trains an HMR-Scorer on a frozen base's hypotheses; writes ``out/NAME.safetensors`` and its card.
 
-    With a mixture of prepared people, part of each batch are hypotheses about their pictures, beside the detector's
-    real 3D; it is judged on simulated held-out people either way.
+    Without a mixture of prepared people it learns from simulated detections alone, and sees no pixels; ``held_out`` is
+    one folder of prepared people to be judged by, else it is judged on simulated ones.
     """
     body = body or BodyModel.load()
-    base_path = resolve(base, "base")
-    base_model, _ = load_checkpoint(base_path, "base", body_digest=body.digest)
-    assert isinstance(base_model, BaseModel)
-    data, held_out, about = samplers(body, motion_clips(), recipe.poses)
-    groups = scorer_training.GroupSampler(base_model, body, recipe.own, recipe.perturbed)
-
-    def build() -> tuple[Trainer, Step]:
-        torch.manual_seed(seed)
-        scorer = HMRScorer(recipe.model)
-        return Trainer(scorer, scorer.parameters(), recipe.loop), scorer_training.ScorerStep(scorer)
-
-    def judge(model: nn.Module, people: int, hypotheses: int) -> Judged:
-        assert isinstance(model, HMRScorer)
-        batch = held_out.sample(people, torch.Generator().manual_seed(_JUDGED_SEED))
-        return Judged(scorer_training.evaluate(model, base_model, body, batch, hyps=hypotheses))
-
-    def batches(start: int) -> Iterator[Any]:
-        return scorer_training.group_batches(data, groups, recipe.batch_size, seed, start, pictures)
-
-    pictures, people = None, recipe.batch_size
-    if mixture is not None:
-        check_body(mixture, body)
-        about |= {"mixture": mixture.digest, "data": mixture.about}
-        people += recipe.sightings
-        pictures = PictureBatches(
-            mixture, body, recipe.sightings, base_model.config.crop_px, AugmentationConfig()
-        )
-    about |= {"seed": seed, "base": f"{base_path.stem}:{file_digest(base_path)}"}
-    course = Course("scorer", recipe, build, batches, judge, body, about, minutes=minutes, people=people)
+    judges = HeldOut(held_out, body, recipe.evaluation.people) if held_out is not None else None
+    run = ScorerRun.with_data(
+        recipe, motion_clips(), body, mixture, judges, base=str(base), seed=seed, minutes=minutes
+    )
     place = _alone(out, name, resume, "cpu", report, started)
-    return _followed(course, place, out, name)
+    return _followed(run.course(place, run.first_model), place, out, name)
 
 
 def held_out_people(body: BodyModel, count: int, seed: int = 20_260) -> Observations:

@@ -18,8 +18,8 @@ from alignhmr.core.body.model import BodyModel
 from alignhmr.core.diffusion.model import BaseModel, hypothesis_noise
 from alignhmr.core.diffusion.parameters import unpack
 from alignhmr.core.errors import CompatibilityError, InputError
-from alignhmr.core.geometry.cameras import fit_translation, lift_crop_camera, project
 from alignhmr.core.perception.views import from_jpeg
+from alignhmr.core.placement import place
 from alignhmr.core.records import Intrinsics, Picture
 from alignhmr.core.synthetic.observations import Observations
 from alignhmr.core.synthetic.overlay import draw_keypoints
@@ -148,25 +148,18 @@ def _answers(
         [hypothesis_noise(hyps, torch.Generator().manual_seed(first + index)) for index in range(len(batch))]
     )
     parameters = unpack(model.sample(condition, noise.to(model.mean.device)))
-    points = body.kinematics(parameters.rotations, parameters.betas)
-    focal, center, crop, observed, sure = (
-        values[:, None].expand(-1, hyps, *values.shape[1:])
-        for values in (
-            batch.focal_px, batch.center_px, batch.crop_px, batch.keypoints_px[..., :2],
-            batch.keypoints_px[..., 2] * condition.has_keypoints[:, None],
-        )
-    )  # fmt: skip
-    prior = lift_crop_camera(parameters.camera, crop, focal, center) - points.joints[..., 0, :]
-    transl = fit_translation(points.keypoints, observed, sure, focal, center, prior)
-    keypoints_m = points.keypoints + transl[..., None, :]
+    sure = batch.keypoints_px[..., 2] * condition.has_keypoints[:, None]
+    bodies = place(parameters, body, batch, sure)
+    keypoints_m = bodies.keypoints_m + bodies.transl_cam_m[..., None, :]
     if not torch.isfinite(keypoints_m).all():
         raise InputError(
             "the model's answers about held-out people are no finite numbers; lower the learning rate"
         )
-    pixels = project(keypoints_m, focal, center).cpu().numpy()
     return [
         Prediction(sample.id, 0, {"coco23": points_m}, {"coco23": points_px})
-        for sample, points_m, points_px in zip(samples, keypoints_m.cpu().numpy(), pixels, strict=True)
+        for sample, points_m, points_px in zip(
+            samples, keypoints_m.cpu().numpy(), bodies.keypoints_px.cpu().numpy(), strict=True
+        )
     ]
 
 

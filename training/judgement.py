@@ -20,10 +20,12 @@ from alignhmr.core.diffusion.encoder import Encoded
 from alignhmr.core.diffusion.model import BaseModel, hypothesis_noise
 from alignhmr.core.diffusion.parameters import unpack
 from alignhmr.core.metrics.positions import mpjpe_mm, pa_mpjpe_mm
-from alignhmr.core.scoring.scorer import Evidence, HMRScorer
+from alignhmr.core.placement import Bodies, Sight, place
+from alignhmr.core.scoring.evidence import Claim, Evidence
+from alignhmr.core.scoring.scorer import HMRScorer
 from alignhmr.core.synthetic.observations import Observations
 from alignhmr.training.data import People
-from alignhmr.training.scorer import Sighting, claim_of, evidence_of
+from alignhmr.training.scorer import evidence_of
 
 PerPerson = dict[str, Float[np.ndarray, "people"]]
 
@@ -91,9 +93,10 @@ def judge(
 def _on_made(
     model: BaseModel, scorer: HMRScorer, body: BodyModel, made: Observations, hypotheses: int, seed: int
 ) -> PerPerson:
-    scores, _, joints, _ = _answers(
+    scores, _, bodies = _answers(
         model, scorer, body, made, model.encode(made.condition()), evidence_of(made), hypotheses, seed
     )
+    joints = bodies.joints_m
     figures: PerPerson = {}
     selected = scores.argmax(1)
     true = made.joints_m[:, None].expand_as(joints)
@@ -110,12 +113,11 @@ def _on_made(
 def _on_photos(
     model: BaseModel, scorer: HMRScorer, body: BodyModel, photos: People, hypotheses: int, seed: int
 ) -> PerPerson:
-    evidence = Evidence(
-        photos.condition().flat(), photos.crop_px, photos.detector_3d_m, photos.has_detector_3d
-    )
-    scores, expected_mm, joints, pixels = _answers(
+    evidence = photos.evidence(scorer.config.crop_px if scorer.sees_pixels else None)
+    scores, expected_mm, bodies = _answers(
         model, scorer, body, photos, photos.encoded(model), evidence, hypotheses, seed
     )
+    joints, pixels = bodies.joints_m, bodies.keypoints_px
     confidence = photos.keypoints_px[..., 2] * (photos.keypoints_px[..., 2] >= MIN_CONFIDENCE)
     off_px = (pixels - photos.keypoints_px[:, None, :, :2]).norm(dim=-1)
     off = (off_px * confidence[:, None]).sum(-1) / confidence.sum(-1, keepdim=True).clamp_min(1e-6)
@@ -136,19 +138,19 @@ def _on_photos(
 
 
 def _answers(
-    model: BaseModel, scorer: HMRScorer, body: BodyModel, seen: Sighting, encoded: Encoded,
+    model: BaseModel, scorer: HMRScorer, body: BodyModel, seen: Sight, encoded: Encoded,
     evidence: Evidence, hypotheses: int, seed: int,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
-    """Scores, expected errors, joints and projected keypoints of each hypothesis."""
+) -> tuple[Tensor, Tensor, Bodies]:  # fmt: skip
+    """Scores and expected errors of each hypothesis, and what it says."""
     noise = torch.stack(
         [
             hypothesis_noise(hypotheses, torch.Generator().manual_seed(seed + i))
             for i in range(len(encoded.vector))
         ]
     )
-    claim, joints = claim_of(unpack(model.eval().sample(encoded, noise)), seen, body)
-    scores, expected_mm = scorer.eval()(evidence, claim)
-    return scores, expected_mm, joints, claim.keypoints_px
+    bodies = place(unpack(model.eval().sample(encoded, noise)), body, seen)
+    rating = scorer.eval()(evidence, Claim.of(bodies, seen.crop_px))
+    return rating.score, rating.error_mm, bodies
 
 
 def _change(before: np.ndarray, after: np.ndarray) -> Change:

@@ -1,7 +1,7 @@
 """What a run is told: everything its result depends on, besides the seed and the code."""
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from alignhmr.core.diffusion.model import BaseModelConfig
 from alignhmr.core.scoring.scorer import ScorerConfig
@@ -10,6 +10,7 @@ from alignhmr.core.synthetic.poses import PoseMix
 from alignhmr.training.augmentation import AugmentationConfig
 from alignhmr.training.base import BaseLossWeights, DropRates, Precision
 from alignhmr.training.loop import LoopConfig
+from alignhmr.training.scorer import ScorerDropRates, ScorerLossWeights
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,9 @@ class ScorerRecipe:
 
     loop: LoopConfig
     model: ScorerConfig = field(default_factory=ScorerConfig)
+    losses: ScorerLossWeights = field(default_factory=ScorerLossWeights)
+    augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
+    drop: ScorerDropRates = field(default_factory=ScorerDropRates)
     poses: PoseMix = field(default_factory=PoseMix)
     evaluation: Evaluation = field(default_factory=Evaluation)
     batch_size: int = 96
@@ -56,8 +60,14 @@ class ScorerRecipe:
     sightings: int = 48
     """People from prepared data, of a step; none where no data is given."""
     own: int = 8
+    """Hypotheses of the base model, of each person."""
     perturbed: int = 4
+    """Hypotheses near the truth."""
     save_every: int = 1000
+
+    def blind(self) -> "ScorerRecipe":
+        """The same without pixels."""
+        return replace(self, model=replace(self.model, image="none"))
 
 
 def clips_digest(clips: list[Clip]) -> str:

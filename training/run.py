@@ -32,8 +32,8 @@ from torch import nn
 from alignhmr.core.diffusion.model import BaseModel
 from alignhmr.core.errors import AcceleratorError, AlignhmrError, InputError, SetupError
 from alignhmr.training.alignment import PreferencePlan, align
-from alignhmr.training.base_run import BasePlan, train_base
 from alignhmr.training.loop import DivergedError, Step, Trainer
+from alignhmr.training.plans import Plan, train_plan
 from alignhmr.training.state import STATE, load_state, read_notes, save_state
 from alignhmr.training.workplace import Listener, Pictures, Workplace
 
@@ -77,17 +77,17 @@ def run_preference(
     return PreferenceRun(policy.eval().requires_grad_(False), notes["history"], notes["alarms"])
 
 
-def run_base(
-    plan: BasePlan, first: Path, out: Path, name: str, *, folder: Path, workers: int = 1, device: str = "cpu",
+def run_plan(
+    plan: Plan, first: Path, out: Path, name: str, *, folder: Path, workers: int = 1, device: str = "cpu",
     max_failures: int = 3, listener: Listener | None = None,
 ) -> None:  # fmt: skip
-    """Trains a base model, whose first weights are in the checkpoint ``first``; writes what ``course.follow`` says.
+    """Trains a model, whose first weights are in the checkpoint ``first``; writes what ``course.follow`` says.
 
     ``folder`` keeps the run's state, and a run that is found there goes on. All workers must see the three of them.
     """
     pictures = {"prepared people": plan.recipe.sightings} if plan.data else {}
     check_room(workers, device, {"simulated detections": plan.recipe.batch_size, **pictures})
-    job = partial(train_base, plan, first.absolute(), out.absolute(), name)
+    job = partial(train_plan, plan, first.absolute(), out.absolute(), name)
     _run(
         job, folder, "run", workers=workers, device=device, threads=plan.threads, max_failures=max_failures,
         listener=listener or Listener(),

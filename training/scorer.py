@@ -1,42 +1,62 @@
 """How HMR-Scorer learns: to rank hypotheses whose truth is known, of people that were made.
 
-Hypotheses are the frozen base model's own (what it will be asked to rank) and Gaussian perturbations of the
-truth (so that it knows what right looks like, where the base never gets there).
+Hypotheses are the frozen base model's own (what it will be asked to rank), drawn now and then from a part of the
+evidence alone, as a worse model would draw them; and Gaussian perturbations of the truth (so that it knows what right
+looks like, where the base never gets there). Evidence is taken away at random, so that any subset of it is enough.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import torch
-from torch import Tensor
+from jaxtyping import Float
+from torch import Tensor, nn
 
 from alignhmr.core.body.model import BodyModel
-from alignhmr.core.diffusion.condition import concatenate
+from alignhmr.core.diffusion.condition import Condition, concatenate
 from alignhmr.core.diffusion.model import BaseModel, hypothesis_noise
 from alignhmr.core.diffusion.parameters import BodyParameters, unpack
-from alignhmr.core.geometry.cameras import fit_translation, lift_crop_camera, project
-from alignhmr.core.geometry.rotations import axis_angle_to_matrix, matrix_to_sixd
+from alignhmr.core.geometry.rotations import axis_angle_to_matrix
 from alignhmr.core.metrics.hypotheses import four_figures
-from alignhmr.core.metrics.positions import mpjpe_mm, pa_mpjpe_mm
+from alignhmr.core.metrics.positions import mpjpe_mm, pa_mpjpe_mm, pa_pve_mm, pve_mm, root_errors_mm
 from alignhmr.core.metrics.ranking import spearman
-from alignhmr.core.scoring.scorer import Claim, Evidence, HMRScorer, ranking_loss
+from alignhmr.core.placement import Bodies, place
+from alignhmr.core.scoring.evidence import Claim, Evidence
+from alignhmr.core.scoring.scorer import HMRScorer, Rating, ranking_loss
 from alignhmr.core.synthetic.observations import Observations, ObservationSampler
-from alignhmr.training.base_batches import PictureBatches
+from alignhmr.training.base import BaseLossWeights, ImageTruth, image_losses
+from alignhmr.training.base_batches import PictureBatches, Rows
+from alignhmr.training.workers import mean_over_workers
+
+RANKED = ("mpjpe", "pa_mpjpe", "pve", "pa_pve")
+"""Errors that hypotheses are ranked by."""
+_EVERY_VERTEX = 4
+"""One vertex in so many stands for the surface."""
 
 
-class Sighting(Protocol):
-    """Where people were seen: what made people and people in photos have in common."""
+@dataclass(frozen=True)
+class ScorerLossWeights:
+    mpjpe: float = 1.0
+    pa_mpjpe: float = 0.5
+    pve: float = 0.5
+    pa_pve: float = 0.25
+    error: float = 0.5
+    joint_error: float = 0.5
+    image: float = 0.1
+    """Of what the image encoder answers about joints, beside the ranking: with its weights in the base model."""
 
-    @property
-    def keypoints_px(self) -> Tensor: ...
-    @property
-    def crop_px(self) -> Tensor: ...
-    @property
-    def focal_px(self) -> Tensor: ...
-    @property
-    def center_px(self) -> Tensor: ...
+
+@dataclass(frozen=True)
+class ScorerDropRates:
+    """Probabilities that a kind of evidence is hidden from a person who has it."""
+
+    image: float = 0.1
+    keypoints: float = 0.1
+    detector_3d: float = 0.15
+    silhouette: float = 0.15
+    generator: float = 0.15
+    """That the hypotheses are drawn without the picture, and as often without keypoints."""
 
 
 @dataclass(frozen=True)
@@ -45,128 +65,185 @@ class Group:
 
     evidence: Evidence
     claim: Claim
-    mpjpe_mm: Tensor
-    pa_mpjpe_mm: Tensor
+    errors_mm: dict[str, Float[Tensor, "people hyps"]]
+    joint_errors_mm: Float[Tensor, "people hyps 24"]
+    batch: Observations
 
 
-def evidence_of(batch: Observations, generator: torch.Generator | None = None) -> Evidence:
-    """Evidence of made people; with a generator, a tenth lose their 3D (detectors without any exist)."""
-    has_3d = torch.ones(len(batch.betas))
-    if generator is not None:
-        has_3d = (torch.rand(len(batch.betas), generator=generator) > 0.1).float()
+def evidence_of(batch: Observations) -> Evidence:
+    """All that was observed of made people."""
+    has_3d = batch.detector_3d_m.abs().sum((-1, -2)) > 0
     return Evidence(
-        batch.condition().flat(), batch.crop_px, batch.detector_3d_m * has_3d[:, None, None], has_3d
+        batch.condition(), batch.crop_px, batch.detector_3d_m, has_3d, batch.silhouettes, batch.has_silhouette
     )
-
-
-@torch.no_grad()
-def claim_of(parameters: BodyParameters, batch: Sighting, body: BodyModel) -> tuple[Claim, Tensor]:
-    """The claim of hypotheses as recovery makes it (translation fitted to the keypoints), and joints."""
-    points = body.kinematics(parameters.rotations, parameters.betas)
-    hyps = parameters.betas.shape[1]
-    spread = lambda x: x[:, None].expand(-1, hyps, *x.shape[1:])  # noqa: E731
-    focal, center, crop = spread(batch.focal_px), spread(batch.center_px), spread(batch.crop_px)
-    root = points.joints[..., 0, :]
-    prior = lift_crop_camera(parameters.camera, crop, focal, center) - root
-    observed = spread(batch.keypoints_px)
-    transl = fit_translation(points.keypoints, observed[..., :2], observed[..., 2], focal, center, prior)
-    pixels = project(points.keypoints + transl[..., None, :], focal, center)
-    sixd = matrix_to_sixd(parameters.rotations).flatten(-2)
-    return Claim(sixd, parameters.betas, points.keypoints, pixels), points.joints
 
 
 class GroupSampler:
     """Observations -> a ``Group``: the base's hypotheses, then perturbed truths."""
 
-    def __init__(self, base: BaseModel, body: BodyModel, own: int = 8, perturbed: int = 4) -> None:
+    def __init__(
+        self, base: BaseModel, body: BodyModel, own: int = 8, perturbed: int = 4,
+        rates: ScorerDropRates | None = None,
+    ) -> None:  # fmt: skip
         self.base, self.body, self.own, self.perturbed = base.eval(), body, own, perturbed
+        self.rates = rates or ScorerDropRates()
 
     @torch.no_grad()
-    def __call__(self, batch: Observations, generator: torch.Generator) -> Group:
-        noise = torch.stack([hypothesis_noise(self.own, generator) for _ in range(len(batch.betas))])
-        drawn = unpack(self.base.sample(batch.condition(), noise))
+    def __call__(
+        self, batch: Observations, generator: torch.Generator, rows: Rows | None = None, *, drop: bool = True
+    ) -> Group:
+        """What is drawn for a person depends on the person's row in the whole batch."""
+        rows = rows or Rows.whole(len(batch))
+        draw = torch.rand(rows.of, 6, generator=generator)[rows.index]
+        seeds = torch.randint(2**31, (rows.of,), generator=generator)[rows.index]
+        condition, evidence = batch.condition(), evidence_of(batch)
+        if drop:
+            condition, evidence = self._dropped(condition, evidence, draw)
+        each = [torch.Generator().manual_seed(int(seed)) for seed in seeds]
+        noise = torch.stack([hypothesis_noise(self.own, one) for one in each])
+        drawn = unpack(self.base.sample(self._resized(condition), noise))
         if self.perturbed:
-            near = self._perturb(batch, generator)
+            near = self._perturb(batch, each)
             drawn = BodyParameters(
                 torch.cat([drawn.rotations, near.rotations], 1),
                 torch.cat([drawn.betas, near.betas], 1),
                 torch.cat([drawn.camera, near.camera], 1),
             )
-        claim, joints = claim_of(drawn, batch, self.body)
-        true = batch.joints_m[:, None].expand_as(joints)
-        return Group(
-            evidence_of(batch, generator),
-            claim,
-            mpjpe_mm(joints, true).float(),
-            pa_mpjpe_mm(joints, true).float(),
-        )
+        bodies = place(drawn, self.body, batch)
+        return Group(evidence, Claim.of(bodies, batch.crop_px), *self._errors(bodies, batch), batch)
 
-    def _perturb(self, batch: Observations, generator: torch.Generator) -> BodyParameters:
-        count = (len(batch.betas), self.perturbed)
-        sigma = 0.03 + 0.25 * torch.rand(*count, 1, 1, generator=generator).square()
-        noise = torch.randn(*count, 24, 3, generator=generator) * sigma
+    def _dropped(
+        self, condition: Condition, evidence: Evidence, draw: Float[Tensor, "people 6"]
+    ) -> tuple[Condition, Evidence]:
+        r = self.rates
+        without_image = draw[:, 0] < r.generator
+        without_keypoints = ~without_image & (draw[:, 0] < 2 * r.generator)
+        condition = condition.keep(
+            image=~without_image | ~condition.has_keypoints,
+            keypoints=~(without_keypoints & condition.has_image),
+        )
+        evidence = evidence.keep(
+            draw[:, 1] >= r.image, draw[:, 2] >= r.keypoints, draw[:, 3] >= r.detector_3d, draw[:, 4] >= r.silhouette
+        )  # fmt: skip
+        return condition, evidence
+
+    def _resized(self, condition: Condition) -> Condition:
+        """With crops as the base wants them; the batch holds the scorer's."""
+        side = self.base.config.crop_px
+        if not self.base.sees_pixels or not len(condition.crops) or condition.crops.shape[-1] == side:
+            return condition
+        crops = nn.functional.interpolate(
+            condition.crops, (side, side), mode="bilinear", antialias=True, align_corners=False
+        )
+        return Condition(**{**vars(condition), "crops": crops})
+
+    def _perturb(self, batch: Observations, each: list[torch.Generator]) -> BodyParameters:
+        def drawn(*size: int) -> Tensor:
+            return torch.stack([torch.randn(*size, generator=one) for one in each])
+
+        share = torch.stack([torch.rand(self.perturbed, 1, 1, generator=one) for one in each])
+        noise = drawn(self.perturbed, 24, 3) * (0.03 + 0.25 * share.square())
         noise[:, :, 0] *= 0.5
         rotations = batch.rotations[:, None] @ axis_angle_to_matrix(noise)
-        betas = batch.betas[:, None] + 0.3 * torch.randn(*count, 10, generator=generator)
+        betas = batch.betas[:, None] + 0.3 * drawn(self.perturbed, 10)
         return BodyParameters(rotations, betas, batch.camera[:, None].expand(-1, self.perturbed, -1))
 
+    def _errors(self, bodies: Bodies, batch: Observations) -> tuple[dict[str, Tensor], Tensor]:
+        joints, true = bodies.joints_m, batch.joints_m[:, None].expand_as(bodies.joints_m)
+        mesh = self.body.vertices(bodies.parameters.rotations, bodies.parameters.betas)[
+            ..., ::_EVERY_VERTEX, :
+        ]
+        true_mesh = self.body.vertices(batch.rotations, batch.betas)[:, None, ::_EVERY_VERTEX].expand_as(mesh)
+        errors = {
+            "mpjpe": mpjpe_mm(joints, true),
+            "pa_mpjpe": pa_mpjpe_mm(joints, true),
+            "pve": pve_mm(mesh, true_mesh, joints[..., 0, :], true[..., 0, :]),
+            "pa_pve": pa_pve_mm(mesh, true_mesh),
+        }
+        return {name: value.float() for name, value in errors.items()}, root_errors_mm(joints, true).float()
 
-class ScorerStep:
-    """(group, step number) -> ranking on MPJPE and PA-MPJPE, and the error head's loss."""
 
-    def __init__(self, scorer: HMRScorer) -> None:
-        self.scorer = scorer
+class ScorerStep(nn.Module):
+    """(group, step number) -> ranking losses, those of the expected errors, and what the image encoder learns."""
 
-    def __call__(self, group: Group, step: int) -> tuple[Tensor, dict[str, float]]:
-        scores, expected_mm = self.scorer(group.evidence, group.claim)
-        rank = ranking_loss(scores, group.mpjpe_mm)
-        rank_pa = ranking_loss(scores, group.pa_mpjpe_mm)
-        # Relative error: 20 mm off matters at 40 mm, not at 200 mm.
-        error = ((expected_mm.clamp_min(1).log() - group.mpjpe_mm.clamp_min(1).log()).abs()).mean()
-        parts = {"rank_mpjpe": rank, "rank_pa_mpjpe": rank_pa, "expected_error": error}
-        return rank + 0.5 * rank_pa + error, {k: float(v.detach()) for k, v in parts.items()}
+    def __init__(
+        self, scorer: HMRScorer, weights: ScorerLossWeights | None = None, image: BaseLossWeights | None = None
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.scorer, self.weights = scorer, weights or ScorerLossWeights()
+        self.image = image or BaseLossWeights()
+
+    def forward(self, group: Group, step: int) -> tuple[Tensor, dict[str, float]]:
+        w = self.weights
+        seen, tokens = self.scorer.look_closely(group.evidence)
+        rating = self.scorer.rate(seen, group.claim)
+        parts = {
+            f"rank_{name}": getattr(w, name) * ranking_loss(rating.score, group.errors_mm[name])
+            for name in RANKED
+            if getattr(w, name)
+        }
+        parts |= _expected(rating, group, w)
+        if self.scorer.sees_pixels and w.image:
+            truth = ImageTruth.of(group.batch, group.evidence.condition.has_image)
+            counts = torch.stack([truth.inside.sum(), truth.inside.new_tensor(len(truth.inside))])
+            inside, images = mean_over_workers(counts)
+            answered = image_losses(self.image, tokens, truth, inside, images)
+            parts |= {name: w.image * value for name, value in answered.items()}
+        return torch.stack(list(parts.values())).sum(), {k: float(v.detach()) for k, v in parts.items()}
+
+
+def _expected(rating: Rating, group: Group, w: ScorerLossWeights) -> dict[str, Tensor]:
+    """Relative errors: 20 mm off matters at 40 mm, not at 200 mm."""
+
+    def apart(expected: Tensor, true: Tensor) -> Tensor:
+        return ((expected + 10).log() - (true + 10).log()).abs().mean()
+
+    return {
+        "error": w.error * apart(rating.error_mm, group.errors_mm["mpjpe"]),
+        "joint_error": w.joint_error * apart(rating.joint_error_mm[..., 1:], group.joint_errors_mm[..., 1:]),
+    }
 
 
 def group_batches(
     sampler: ObservationSampler, groups: GroupSampler, batch_size: int, seed: int, start: int = 0,
-    pictures: PictureBatches | None = None,
+    pictures: PictureBatches | None = None, rank: int = 0, world: int = 1,
 ) -> Iterator[Group]:  # fmt: skip
     """An endless stream; group k depends on (seed, k) alone. People with pictures come first where there are any."""
+    rows = Rows.shared(0 if pictures is None else pictures.count, batch_size, rank, world)
+    share = batch_size // world
     k = start
     while True:
         generator = torch.Generator().manual_seed(seed * 1_000_003 + k)
-        people = sampler.sample(batch_size, generator)
+        people = sampler.sample(batch_size, generator).take(slice(rank * share, (rank + 1) * share))
         if pictures is not None:
-            people = concatenate([pictures.at(k, seed), people])
-        yield groups(people, generator)
+            people = concatenate([pictures.at(k, seed, rank, world), people])
+        yield groups(people, generator, rows)
         k += 1
 
 
 @torch.no_grad()
 def evaluate(
-    scorer: HMRScorer,
-    base: BaseModel,
-    body: BodyModel,
-    batch: Observations,
-    *,
-    hyps: int = 20,
-    seed: int = 99,
-) -> dict[str, float]:
+    scorer: HMRScorer, base: BaseModel, body: BodyModel, batch: Observations, *, hyps: int = 20, seed: int = 99
+) -> dict[str, float]:  # fmt: skip
     """Rank correlation within a person, and the four figures, on the base model's own hypotheses."""
     scorer.eval()
-    generator = torch.Generator().manual_seed(seed)
-    group = GroupSampler(base, body, own=hyps, perturbed=0)(batch, generator)
-    evidence = evidence_of(batch)
-    scores, expected_mm = scorer(evidence, group.claim)
-    errors = group.mpjpe_mm.numpy()
-    chosen = scores.argmax(1).numpy()
-    figures = four_figures(errors, chosen)
-    pa = four_figures(group.pa_mpjpe_mm.numpy(), chosen)
-    order = scores.argsort(1, descending=True)
-    ranked = np.take_along_axis(errors, order.numpy(), 1)
+    sampler = GroupSampler(base, body, own=hyps, perturbed=0)
+    parts = [batch.take(slice(start, start + 32)) for start in range(0, len(batch), 32)]
+    groups = [
+        sampler(part, torch.Generator().manual_seed(seed + i), drop=False) for i, part in enumerate(parts)
+    ]
+    ratings = [scorer(group.evidence, group.claim) for group in groups]
+    scores = torch.cat([rating.score for rating in ratings]).numpy()
+    expected_mm = torch.cat([rating.error_mm for rating in ratings]).numpy()
+    errors, pa_errors = (
+        torch.cat([group.errors_mm[name] for group in groups]).numpy() for name in ("mpjpe", "pa_mpjpe")
+    )
+    chosen = scores.argmax(1)
+    figures, pa = four_figures(errors, chosen), four_figures(pa_errors, chosen)
+    ranked = np.take_along_axis(errors, np.argsort(-scores, axis=1), 1)
     return {
-        "srcc_group": float(np.mean([spearman(s, -e) for s, e in zip(scores.numpy(), errors, strict=True)])),
-        "plcc_expected": float(np.corrcoef(expected_mm.flatten().numpy(), errors.ravel())[0, 1]),
+        "srcc_group": float(np.mean([spearman(s, -e) for s, e in zip(scores, errors, strict=True)])),
+        "plcc_expected": float(np.corrcoef(expected_mm.ravel(), errors.ravel())[0, 1]),
         **{f"mpjpe_{k}{'' if k == 'selection_gain' else '_mm'}": v for k, v in figures.to_dict().items()},
         **{f"pa_mpjpe_{k}{'' if k == 'selection_gain' else '_mm'}": v for k, v in pa.to_dict().items()},
         "pair_precision": float((ranked[:, :3] < ranked[:, ::-1][:, :3]).mean()),

@@ -5,7 +5,6 @@ makes of hidden ones. Finding keypoints costs a tenth of a second a person, so i
 ``sighting_shards.py`` keeps what came of it.
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -17,6 +16,7 @@ from jaxtyping import Bool, Float, UInt8
 from alignhmr.core.body.skeleton import SHARED_KEYPOINTS
 from alignhmr.core.diffusion.condition import person_square
 from alignhmr.core.geometry.crops import SquareCrop
+from alignhmr.core.perception.silhouettes import silhouette_over
 from alignhmr.core.perception.views import VIEW_PX
 from alignhmr.core.records import Intrinsics, Person
 from alignhmr.core.truth.frames import project_px
@@ -120,7 +120,7 @@ def sighting_of(sample: Sample, index: int, person: Person) -> Sighting:
         keypoints_px=person.keypoints_px.astype(np.float32),
         keypoints_3d_m=None if person.keypoints_3d_m is None else person.keypoints_3d_m.astype(np.float32),
         score=float(person.score),
-        mask=detector_mask(person, window),
+        mask=silhouette_over(person, window, MASK_PX),
         true_mask=None if truth.mask is None else _cut_mask(truth.mask, window),
         body=body.body,
         pose_aa=body.pose_aa.astype(np.float32),
@@ -146,26 +146,6 @@ def window_around(box_px: Float[np.ndarray, "4"]) -> SquareCrop:
     """The upright square around a true box."""
     x0, y0, x1, y1 = (float(value) for value in box_px)
     return SquareCrop(((x0 + x1) / 2, (y0 + y1) / 2), max(x1 - x0, y1 - y0) * WINDOW_MARGIN)
-
-
-def detector_mask(person: Person, window: SquareCrop) -> UInt8[np.ndarray, "64 64"] | None:
-    """The detector's silhouette over the window: means over the window's pixels, 0 outside what it answered for."""
-    mask, box = person.mask, person.mask_box_px
-    if mask is None or box is None:
-        return None
-    height, width = mask.shape
-    # Mask pixels a picture pixel, across and down; a box of no extent has nothing in it.
-    density = np.array([width, height]) / np.maximum(np.asarray(box[2:] - box[:2], np.float64), 1e-3)
-    # Bilinear sampling looks at 4 pixels: so many samples that none is skipped, then their mean.
-    finer = max(1, math.ceil(float(density.max()) * window.side_px / MASK_PX))
-    step = window.side_px / (MASK_PX * finer)
-    corner = np.array(window.center_px) - window.side_px / 2
-    offset = (corner + step / 2 - box[:2]) * density - 0.5
-    matrix = np.array([[density[0] * step, 0, offset[0]], [0, density[1] * step, offset[1]]])
-    fine = cv2.warpAffine(
-        mask, matrix, (MASK_PX * finer, MASK_PX * finer), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    )
-    return cv2.resize(fine, (MASK_PX, MASK_PX), interpolation=cv2.INTER_AREA)
 
 
 def detector_error(sighting: Sighting) -> Float[np.ndarray, "keypoints"]:

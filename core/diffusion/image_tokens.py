@@ -34,6 +34,10 @@ class ImageTokens:
     whole: Float[Tensor, "images global"]
     patches: Float[Tensor, "images channels down across"]
     """Features all over the crop, for an encoder that attends."""
+    depth: Float[Tensor, "images points rows columns"]
+    """Of each point behind the root joint, in metres, if it were in that cell."""
+    fine: Float[Tensor, "images fine rows columns"]
+    """Features as fine as the heat maps."""
 
     def flat(self) -> Float[Tensor, "images features"]:
         spread = self.spread[..., None]
@@ -47,6 +51,7 @@ class PointTokens(nn.Module):
     local_width: int = _LOCAL
     whole_width: int = _GLOBAL
     patch_width: int = 128
+    fine_width: int = 64
 
     def __init__(self, crop_px: int, *, trained: bool = True) -> None:
         super().__init__()
@@ -89,12 +94,12 @@ class PointTokens(nn.Module):
         fine = relu(
             self.fine(first) + nn.functional.interpolate(self.down(middle), scale_factor=2, mode="bilinear")
         )
-        heat = self.heat(fine)
-        points, spread = mean_points(heat, self.depth(fine))
+        heat, depth = self.heat(fine), self.depth(fine)
+        points, spread = mean_points(heat, depth)
         sampled = nn.functional.grid_sample(middle, points[:, None, :, :2].detach(), align_corners=False)
         local = relu(self.local(sampled[:, :, 0].mT))
         whole = relu(self.whole(relu(self.squeeze(maps[1])).flatten(1)))
-        return ImageTokens(points, spread, heat, local, whole, middle)
+        return ImageTokens(points, spread, heat, local, whole, middle, depth, fine)
 
     def frozen(self) -> list[nn.Parameter]:
         """What is never trained."""

@@ -53,13 +53,13 @@ class PatchTokens(nn.Module):
         middle = middle + gelu(self.smooth(middle))
         larger = nn.functional.interpolate(middle, scale_factor=2, mode="bilinear")
         fine = gelu(self.fine(larger))
-        heat = self.heat(fine).float()
-        points, spread = mean_points(heat, self.depth(fine))
+        heat, depth = self.heat(fine).float(), self.depth(fine).float()
+        points, spread = mean_points(heat, depth)
         where = points[:, None, :, :2].detach()
         sampled = nn.functional.grid_sample(middle.float(), where, align_corners=False)
         local = gelu(self.local(sampled[:, :, 0].mT))
         whole = gelu(self.whole(patches.mean((-1, -2))))
-        return ImageTokens(points, spread, heat, local, whole, patches)
+        return ImageTokens(points, spread, heat, local, whole, patches, depth, fine)
 
     def frozen(self) -> list[nn.Parameter]:
         """What is never trained."""

@@ -1,114 +1,245 @@
 """HMR-Scorer: rates hypotheses of one person without 3D labels.
 
-It looks at what a hypothesis claims (2D and 3D keypoints, joint rotations, shape) beside what was observed.
-Part of its evidence the generator never sees: the detector's own 3D keypoints. A judge that knows only what
-the generator knew can't select better than the generator's zero-noise answer.
-Two heads: a score for ranking within a person (ADHMR's ranking loss) and an expected error in mm.
+It looks at what was observed with eyes of its own: heat maps, depth and features of the picture, the silhouette, the
+detector's keypoints in 2D and in 3D. Much of that the generator never sees or throws away, and a judge that knows
+only what the generator knew can't select better than the generator's zero-noise answer. The picture is looked at once
+per person; each hypothesis is then held against it where its joints fall (ADHMR's pixel-aligned features), and its
+joints confer along the kinematic tree. Heads: a score for ranking within a person (ADHMR's ranking loss), and the
+expected error in mm, overall and of each joint.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from alignhmr.core.body.skeleton import KEYPOINTS
-from alignhmr.core.diffusion.condition import FLAT_SIZE, to_crop
+from alignhmr.core.body.skeleton import JOINTS, KEYPOINTS, PARENTS
+from alignhmr.core.diffusion.attention import Layer, Layers
+from alignhmr.core.diffusion.image_tokens import POINTS, ImageTokens, PointTokens
+from alignhmr.core.errors import InputError
+from alignhmr.core.scoring.evidence import Claim, Evidence
 
-_N = len(KEYPOINTS)
-_TOKEN_SIZE = 19
-_HIPS = [KEYPOINTS.index("left_hip"), KEYPOINTS.index("right_hip")]
+_N, _J = len(KEYPOINTS), len(JOINTS)
+_HIPS = [_J + KEYPOINTS.index("left_hip"), _J + KEYPOINTS.index("right_hip")]
+_LOCAL = 16
+_NEAREST_JOINT = (
+    "head", "head", "head", "head", "head", "left_shoulder", "right_shoulder", "left_elbow", "right_elbow",
+    "left_wrist", "right_wrist", "left_hip", "right_hip", "left_knee", "right_knee", "left_ankle", "right_ankle",
+    "left_foot", "left_foot", "left_ankle", "right_foot", "right_foot", "right_ankle",
+)  # fmt: skip
+"""The joint beside each keypoint."""
 
 
 @dataclass(frozen=True)
 class ScorerConfig:
-    token_width: int = 32
+    image: str = "efficientnet-lite0"
+    """What looks at pixels, or "none"."""
+    crop_px: int = 128
+    """Side of the picture that it sees; a multiple of 32."""
+    train_image: bool = True
+    token_width: int = 48
+    heads: int = 4
+    hops: Sequence[int] = field(default_factory=lambda: [6, 2])
+    """How far a joint sees along the kinematic tree, in each layer of attention."""
     width: int = 320
     blocks: int = 2
 
 
 @dataclass(frozen=True)
-class Evidence:
-    """What was observed of a batch of people."""
+class Seen:
+    """Evidence as it is held against hypotheses; made once per person."""
 
-    condition: Float[Tensor, "people condition"]
-    crop_px: Float[Tensor, "people 3"]
-    detector_3d_m: Float[Tensor, "people keypoints 3"]
-    """Hip-centred, camera axes; zeros where the detector has none."""
-    has_detector_3d: Float[Tensor, "people"]
+    evidence: Evidence
+    points: Float[Tensor, "people points 3"]
+    """The picture's own idea of each point: place over the crop and depth behind the root; zeros without one."""
+    spread: Float[Tensor, "people points"]
+    maps: Float[Tensor, "people maps rows columns"]
+    """Log-probabilities of the heat maps, their depths, then features; zeros without a picture."""
+    vector: Float[Tensor, "people width"]
 
 
 @dataclass(frozen=True)
-class Claim:
-    """What M hypotheses of each of them say."""
+class Rating:
+    """What the scorer makes of each hypothesis."""
 
-    sixd: Float[Tensor, "people hyps 144"]
-    betas: Float[Tensor, "people hyps 10"]
-    keypoints_m: Float[Tensor, "people hyps keypoints 3"]
-    """Camera axes; any origin."""
-    keypoints_px: Float[Tensor, "people hyps keypoints 2"]
+    score: Float[Tensor, "people hyps"]
+    """Larger is better; comparable within one person only."""
+    error_mm: Float[Tensor, "people hyps"]
+    """Expected MPJPE."""
+    joint_error_mm: Float[Tensor, "people hyps 24"]
+    """Expected error of each root-relative joint."""
 
 
 class HMRScorer(nn.Module):
-    """(evidence, claim) -> (score, expected MPJPE in mm) per hypothesis."""
+    """(evidence, claim) -> what it makes of each hypothesis."""
+
+    reach: Tensor
 
     def __init__(self, config: ScorerConfig | None = None) -> None:
+        """With random weights. InputError for parts or sizes that don't exist."""
         super().__init__()
-        self.config = config or ScorerConfig()
-        c = self.config
-        self.token_in = nn.Linear(_TOKEN_SIZE, c.token_width)
-        self.identity = nn.Parameter(torch.randn(_N, c.token_width) * 0.1)
-        self.token_out = nn.Linear(c.token_width, c.token_width)
-        self.join = nn.Linear(_N * c.token_width + 154 + 3, c.width)
+        self.config = c = config or ScorerConfig()
+        self.image = _image(c)
+        extra = 0
+        if self.image is not None:
+            self.features = nn.Conv2d(self.image.fine_width, _LOCAL, 1)
+            self.from_whole = nn.Linear(self.image.whole_width, c.width)
+            extra = _LOCAL
+        self.from_look = nn.Linear(3, c.width)
+        self.missing = nn.Parameter(torch.zeros(5, c.width))
+        self.token_in = nn.Linear(_TOKEN_SIZE + extra, c.token_width)
+        self.identity = nn.Parameter(torch.randn(POINTS, c.token_width) * 0.1)
+        self.to_token = nn.Linear(c.width, c.token_width)
+        self.layers = Layers([Layer(c.token_width, c.heads, 2 * c.token_width) for _ in c.hops])
+        self.register_buffer("reach", torch.stack([_within(hop) for hop in c.hops]), persistent=False)
+        self.token_out = nn.Linear(c.token_width, _LOCAL)
+        self.join = nn.Linear(POINTS * _LOCAL + 154, c.width)
         self.blocks = nn.ModuleList(
             nn.Sequential(
                 nn.LayerNorm(c.width), nn.Linear(c.width, c.width), nn.GELU(), nn.Linear(c.width, c.width)
             )
             for _ in range(c.blocks)
         )
-        self.head = nn.Linear(c.width, 2)
+        self.head = nn.Linear(c.width, 2 + _J)
 
-    def forward(
-        self, evidence: Evidence, claim: Claim
-    ) -> tuple[Float[Tensor, "people hyps"], Float[Tensor, "people hyps"]]:
-        tokens = self._tokens(evidence, claim)
-        hidden = nn.functional.gelu(self.token_in(tokens) + self.identity)
-        hidden = nn.functional.gelu(self.token_out(hidden)).flatten(-2)
-        hyps = hidden.shape[1]
-        look = evidence.condition[:, None, FLAT_SIZE - 3 :].expand(-1, hyps, -1)
-        hidden = self.join(torch.cat([hidden, claim.sixd, claim.betas, look], -1))
-        for block in self.blocks:
-            hidden = hidden + block(hidden)
-        score, error = self.head(hidden).unbind(-1)
-        return score, 100 * nn.functional.softplus(error)
+    @property
+    def sees_pixels(self) -> bool:
+        return self.image is not None
 
-    @staticmethod
-    def _tokens(evidence: Evidence, claim: Claim) -> Float[Tensor, "people hyps keypoints features"]:
-        """Per keypoint: observed, claimed, and how they differ in 2D and in 3D (metres x 5, to be of order 1)."""
-        hyps = claim.betas.shape[1]
-        observed = evidence.condition[:, None, : 3 * _N].unflatten(-1, (_N, 3)).expand(-1, hyps, -1, -1)
-        confidence = observed[..., 2:]
-        seen = (confidence > 0).to(confidence.dtype)
-        claimed_xy = to_crop(claim.keypoints_px, evidence.crop_px[:, None]).clamp(-3, 3)
-        off = (claimed_xy - observed[..., :2]) * seen
-        claimed_3d = claim.keypoints_m - claim.keypoints_m[..., _HIPS, :].mean(-2, keepdim=True)
-        has_3d = evidence.has_detector_3d[:, None, None, None].expand(-1, hyps, _N, 1)
-        detector_3d = evidence.detector_3d_m[:, None].expand(-1, hyps, -1, -1)
-        apart = (claimed_3d - detector_3d) * has_3d * seen
-        return torch.cat(
+    def forward(self, evidence: Evidence, claim: Claim) -> Rating:
+        return self.rate(self.look(evidence), claim)
+
+    def look(self, evidence: Evidence) -> Seen:
+        """Once per person, however many hypotheses are rated."""
+        return self.look_closely(evidence)[0]
+
+    def look_closely(self, evidence: Evidence) -> tuple[Seen, ImageTokens | None]:
+        """With what the image encoder answered about the pictures, which it learns from."""
+        condition = evidence.condition
+        if self.image is None:
+            condition = condition.without("image")
+        has = torch.stack(
             [
-                observed,
-                claimed_xy,
-                5 * off,
-                5 * off.norm(dim=-1, keepdim=True) * confidence,
-                claimed_3d,
-                detector_3d,
-                5 * apart,
-                5 * apart.norm(dim=-1, keepdim=True),
-                has_3d,
+                condition.has_image, condition.has_keypoints, condition.has_look, evidence.has_detector_3d,
+                evidence.has_silhouette,
             ],
             -1,
+        )  # fmt: skip
+        vector = self.from_look(condition.look) + (~has).to(self.missing.dtype) @ self.missing
+        people, rows = len(evidence), 1
+        points, spread = vector.new_zeros(people, POINTS, 3), vector.new_zeros(people, POINTS)
+        maps = vector.new_zeros(people, 2 * POINTS + _LOCAL if self.image is not None else 0, rows, rows)
+        seen = None
+        if self.image is not None and len(condition.crops):
+            seen = self.image(condition.crops, condition.of_pictures())
+            index = condition.has_image.nonzero()[:, 0]
+            sure = seen.heat.flatten(-2).log_softmax(-1).view_as(seen.heat).clamp_min(-12)
+            stacked = torch.cat([sure, seen.depth, nn.functional.gelu(self.features(seen.fine))], 1)
+            maps = stacked.new_zeros(people, *stacked.shape[1:]).index_copy(0, index, stacked)
+            points = points.index_copy(0, index, seen.points)
+            spread = spread.index_copy(0, index, seen.spread)
+            vector = vector.index_add(0, index, self.from_whole(seen.whole))
+        return Seen(evidence, points, spread, maps, vector), seen
+
+    def rate(self, seen: Seen, claim: Claim) -> Rating:
+        """Each hypothesis by itself: what the others are doesn't matter."""
+        people, hyps = claim.betas.shape[:2]
+        tokens = self.token_in(self._tokens(seen, claim)) + self.identity
+        tokens = tokens + self.to_token(seen.vector)[:, None, None]
+        sees = [mask[None] for mask in self.reach]
+        tokens = self.layers(nn.functional.gelu(tokens).flatten(0, 1), sees)
+        flat = nn.functional.gelu(self.token_out(tokens)).reshape(people, hyps, -1)
+        hidden = self.join(torch.cat([flat, claim.sixd, claim.betas], -1)) + seen.vector[:, None]
+        for block in self.blocks:
+            hidden = hidden + block(hidden)
+        out = self.head(hidden)
+        joints = 100 * nn.functional.softplus(out[..., 2:])
+        joints = torch.cat([torch.zeros_like(joints[..., :1]), joints[..., 1:]], -1)
+        return Rating(out[..., 0], 100 * nn.functional.softplus(out[..., 1]), joints)
+
+    def _tokens(self, seen: Seen, claim: Claim) -> Float[Tensor, "people hyps points features"]:
+        """Per point: what is claimed, what was observed, and how they differ (x 5, to be of order 1)."""
+        evidence = seen.evidence
+        hyps = claim.betas.shape[1]
+
+        def spread(value: Tensor) -> Tensor:
+            return value[:, None].expand(-1, hyps, *value.shape[1:])
+
+        def flag(has: Tensor) -> Tensor:
+            return has.to(claim.betas.dtype)[:, None, None, None].expand(-1, hyps, POINTS, 1)
+
+        xy, points = claim.places, claim.points_m
+        parts = [xy, points]
+
+        # What the picture says where each point is claimed to be, and where it would have looked for it.
+        has_image = flag(evidence.condition.has_image & (seen.maps.shape[1] > 0))
+        off = (xy - spread(seen.points[..., :2])) * has_image
+        deeper = (points[..., 2:] - spread(seen.points[..., 2:])) * has_image
+        parts += [has_image, spread(seen.points), spread(seen.spread[..., None]), 5 * off]
+        parts += [5 * off.norm(dim=-1, keepdim=True), 5 * deeper]
+        if seen.maps.shape[1]:
+            sampled = _at(seen.maps, xy)
+            own = torch.arange(POINTS, device=xy.device)
+            likely, depth = sampled[..., own, own, None], sampled[..., own, POINTS + own, None]
+            parts += [likely / 4, 5 * (points[..., 2:] - depth) * has_image, sampled[..., 2 * POINTS :]]
+        else:
+            parts += [torch.zeros_like(has_image)] * 2
+
+        # The detector's keypoints in the picture, and its own in space, about the hips.
+        nothing = xy.new_zeros(*xy.shape[:2], _J, 1)
+        observed = spread(evidence.condition.keypoints)
+        sure = observed[..., 2:]
+        was_seen = (sure > 0).to(sure.dtype)
+        off = (xy[..., _J:, :] - observed[..., :2]) * was_seen
+        found = torch.cat([observed, 5 * off, 5 * off.norm(dim=-1, keepdim=True) * sure], -1)
+        parts.append(torch.cat([nothing.expand(-1, -1, -1, found.shape[-1]), found], -2))
+        about_hips = points[..., _J:, :] - points[..., _HIPS, :].mean(-2, keepdim=True)
+        has_3d = flag(evidence.has_detector_3d)
+        apart = (about_hips - spread(evidence.detector_3d_m)) * has_3d[..., _J:, :]
+        found = torch.cat(
+            [spread(evidence.detector_3d_m), 5 * apart, 5 * apart.norm(dim=-1, keepdim=True)], -1
         )
+        parts += [torch.cat([nothing.expand(-1, -1, -1, found.shape[-1]), found], -2), has_3d]
+
+        parts += [_at(evidence.silhouettes[:, None], xy), flag(evidence.has_silhouette)]
+        return torch.cat(parts, -1)
+
+
+_TOKEN_SIZE = 2 + 3 + (1 + 3 + 1 + 2 + 1 + 1) + 2 + (3 + 2 + 1) + (3 + 3 + 1) + 1 + 2
+
+
+def _at(
+    maps: Float[Tensor, "people maps rows columns"], xy: Float[Tensor, "people hyps points 2"]
+) -> Float[Tensor, "people hyps points maps"]:
+    """The maps where the points fall; zeros beside the crop."""
+    return nn.functional.grid_sample(maps, xy, align_corners=False).permute(0, 2, 3, 1)
+
+
+def _image(c: ScorerConfig) -> PointTokens | None:
+    if c.image == "none":
+        return None
+    if c.image != "efficientnet-lite0":
+        raise InputError(f"unknown image encoder {c.image!r} of a scorer; choose efficientnet-lite0 or none")
+    if c.crop_px % 32 or c.crop_px <= 0:
+        raise InputError(f"crops of {c.crop_px} px don't divide into strides of 32; give a multiple of 32")
+    return PointTokens(c.crop_px, trained=c.train_image)
+
+
+def _within(hops: int) -> Bool[Tensor, "points points"]:
+    """Which points are at most so many bones apart; a keypoint is one bone from the joint beside it."""
+    if hops < 1:
+        raise InputError(f"{hops} hops let a joint see nothing but itself; give 1 or more")
+    step = torch.eye(POINTS)
+    bones = [(joint, parent) for joint, parent in enumerate(PARENTS) if parent >= 0]
+    bones += [(_J + index, JOINTS.index(name)) for index, name in enumerate(_NEAREST_JOINT)]
+    for one, other in bones:
+        step[one, other] = step[other, one] = 1
+    near = torch.eye(POINTS)
+    for _ in range(hops):
+        near = (near @ step).clamp(max=1)
+    return near > 0
 
 
 def ranking_loss(

@@ -24,6 +24,7 @@ from alignhmr.core.diffusion.condition import (
 )
 from alignhmr.core.geometry.cameras import crop_camera_of, project
 from alignhmr.core.geometry.rotations import axis_angle_to_matrix
+from alignhmr.core.perception.silhouettes import SILHOUETTE_PX
 from alignhmr.core.synthetic.poses import PoseSampler, view_rotations
 
 MIN_SEEN = 6
@@ -62,6 +63,9 @@ class Observations:
     center_px: Float[Tensor, "batch 2"]
     visible: Bool[Tensor, "batch points"]
     """Joints, then keypoints: in the picture and not behind anything, the person's own body included."""
+    silhouettes: Float[Tensor, "batch 32 32"]
+    """The detector's, over the crop, in 0..1; zeros where there is none."""
+    has_silhouette: Bool[Tensor, "batch"]
     has_image: Bool[Tensor, "batch"]
     crops: Float[Tensor, "images 3 side side"]
     """RGB, 0..255, of those who have one, in their order."""
@@ -140,6 +144,8 @@ class ObservationSampler:
             focal_px=focal,
             center_px=center,
             visible=torch.ones(count, points.joints.shape[1] + _N, dtype=torch.bool),
+            silhouettes=torch.zeros(count, SILHOUETTE_PX, SILHOUETTE_PX),
+            has_silhouette=torch.zeros(count, dtype=torch.bool),
             has_image=torch.zeros(count, dtype=torch.bool),
             crops=torch.zeros(0, 3, 1, 1),
         )

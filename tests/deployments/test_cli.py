@@ -138,7 +138,7 @@ def test_wrong_usage_is_2_and_says_what_is_wanted(run, monkeypatch, words, said)
 def test_train_base_passes_everything_on(run, monkeypatch) -> None:
     told: list[tuple] = []
     monkeypatch.setattr(
-        "alignhmr.deployments.base_training.run_base", lambda *given, **named: told.append((given, named))
+        "alignhmr.deployments.model_training.run_base", lambda *given, **named: told.append((given, named))
     )
     words = (
         "train base --out o --data a=2 --data s3://b/c --held-out t --workers 2 --init starter --preset full"
@@ -146,11 +146,12 @@ def test_train_base_passes_everything_on(run, monkeypatch) -> None:
     code, _, _ = run(
         *words.split(), *"--minutes 3 --seed 4 --resume --overwrite --mlflow file:m --device cpu".split()
     )
-    [((preset, out), named)] = told
-    assert (code, preset, str(out)) == (0, "full", "o")
-    assert named == {
-        "data": ["a=2", "s3://b/c"], "held_out": "t", "workers": 2, "init": "starter", "minutes": 3.0, "seed": 4,
-        "resume": True, "overwrite": True, "mlflow": "file:m", "device": "cpu", "body": "open", "config": None,
+    [((launch,), named)] = told
+    assert code == 0 and named == {"init": "starter"}
+    assert vars(launch) == {
+        "preset": "full", "out": Path("o"), "data": ["a=2", "s3://b/c"], "held_out": "t", "workers": 2, "minutes": 3.0,
+        "seed": 4, "resume": True, "overwrite": True, "mlflow": "file:m", "device": "cpu", "body": "open",
+        "config": None,
     }  # fmt: skip
 
 

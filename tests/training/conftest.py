@@ -46,7 +46,7 @@ def tiny_base(path: Path, body: BodyModel, batch: Observations) -> Path:
 
 def tiny_scorer(path: Path, body: BodyModel) -> Path:
     torch.manual_seed(0)
-    config = ScorerConfig(token_width=8, width=32, blocks=1)
+    config = ScorerConfig("none", token_width=8, heads=2, hops=[2], width=32, blocks=1)
     save_checkpoint(
         path, HMRScorer(config), CheckpointInfo("scorer", config.__dict__, body.name, body.digest)
     )

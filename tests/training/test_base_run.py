@@ -14,9 +14,10 @@ from alignhmr.core.diffusion.model import BaseModel, BaseModelConfig
 from alignhmr.core.errors import AlignhmrError, CompatibilityError, InputError
 from alignhmr.core.synthetic.motion import load_clips
 from alignhmr.training import fit
-from alignhmr.training.base_run import BasePlan, BaseRun, train_base, write_first
+from alignhmr.training.base_run import BasePlan
 from alignhmr.training.loop import LoopConfig
 from alignhmr.training.mixture import Mixture
+from alignhmr.training.plans import train_plan, write_first
 from alignhmr.training.recipe import BaseRecipe, Evaluation
 from alignhmr.training.workplace import Alone
 
@@ -48,12 +49,12 @@ def plan(clips, folders) -> Callable[..., BasePlan]:
 
 
 def test_a_run_says_what_it_learns_from_and_is_judged_by(plan, folders, tmp_path):
-    run = BaseRun.of(plan(seed=3, preset="starter"))
+    run = plan(seed=3, preset="starter").open()
     assert run.mixture is not None and run.about["mixture"] == run.mixture.digest
     assert [(source["weight"], source["people"]) for source in run.about["data"]] == [(3.0, 9), (1.0, 7)]
     assert run.about["data"][1]["plans"] == [{"data_set": "3dpw/train"}], "where it lies is nobody's business"
     assert str(folders) not in json.dumps(run.about)
-    other = BaseRun.of(plan(seed=3, preset="starter", data=plan().data[:1]))
+    other = plan(seed=3, preset="starter", data=plan().data[:1]).open()
     assert other.about["mixture"] != run.about["mixture"]
     assert run.about["judged_by"]["people"] == 8 and run.about["judged_by"]["digest"] != run.mixture.digest
     first = tmp_path / "first.safetensors"
@@ -64,8 +65,8 @@ def test_a_run_says_what_it_learns_from_and_is_judged_by(plan, folders, tmp_path
 
 def test_alone_a_run_ends_with_what_it_was_made_of(plan, tmp_path):
     run = plan(preset="tiny")
-    write_first(BaseRun.of(run), tmp_path / "first.safetensors")
-    train_base(run, tmp_path / "first.safetensors", tmp_path, "base-tiny", Alone(tmp_path / "state"))
+    write_first(run.open(), tmp_path / "first.safetensors")
+    train_plan(run, tmp_path / "first.safetensors", tmp_path, "base-tiny", Alone(tmp_path / "state"))
     info = read_info(tmp_path / "base-tiny.safetensors")
     card = (tmp_path / "base-tiny.md").read_text()
     for words in (
@@ -81,8 +82,8 @@ def test_alone_a_run_ends_with_what_it_was_made_of(plan, tmp_path):
 def test_one_process_is_the_same_without_a_plan(plan, clips, body, tmp_path, monkeypatch):
     monkeypatch.setattr(fit, "fetch", lambda name: clips)
     run = plan()
-    write_first(BaseRun.of(run), tmp_path / "first.safetensors")
-    train_base(run, tmp_path / "first.safetensors", tmp_path, "one", Alone(tmp_path / "state"))
+    write_first(run.open(), tmp_path / "first.safetensors")
+    train_plan(run, tmp_path / "first.safetensors", tmp_path, "one", Alone(tmp_path / "state"))
     [held_out] = [Mixture([(run.held_out, 1.0)])]
     made = fit.fit_base(RECIPE, tmp_path, mixture=Mixture(run.data), held_out=held_out, name="two", body=body)
     one, two = (load_file(path) for path in (tmp_path / "one.safetensors", made.checkpoint))
@@ -100,7 +101,7 @@ def begun(path: Path, body, config: BaseModelConfig = BLIND, **header) -> str:
 
 def test_a_run_begins_with_the_weights_that_it_is_given(plan, body, tmp_path):
     path = begun(tmp_path / "mine.safetensors", body, replace(BLIND, temperature=1.4))
-    run = BaseRun.of(plan(init=path))
+    run = plan(init=path).open()
     theirs, _ = load_checkpoint(Path(path), "base")
     ours = run.first_model().state_dict()
     assert all(torch.equal(value, ours[name]) for name, value in theirs.state_dict().items())
@@ -111,7 +112,7 @@ def test_a_run_begins_with_the_weights_that_it_is_given(plan, body, tmp_path):
 def test_weights_that_do_not_fit_are_refused_with_the_reason(plan, body, tmp_path):
     def refusal(path: str, **changes) -> str:
         with pytest.raises(AlignhmrError) as caught:
-            BaseRun.of(plan(init=path, **changes)).first_model()
+            plan(init=path, **changes).open().first_model()
         return str(caught.value)
 
     wide = begun(tmp_path / "wide.safetensors", body, replace(BLIND, width=32))
@@ -131,7 +132,7 @@ def test_weights_that_do_not_fit_are_refused_with_the_reason(plan, body, tmp_pat
 
 def test_without_data_pixels_are_left_out(plan):
     seeing = replace(RECIPE, model=replace(BLIND, image="efficientnet-lite0"))
-    run = BaseRun.of(plan(data=(), recipe=seeing))
+    run = plan(data=(), recipe=seeing).open()
     assert run.recipe.model.image == "none" and "mixture" not in run.about
 
 
@@ -159,4 +160,4 @@ def test_data_that_can_not_be_used_are_told(changes, error, words, plan, folders
         for name, value in changes.items()
     }
     with pytest.raises(error, match=words):
-        BaseRun.of(plan(**changes))
+        plan(**changes).open()

@@ -20,8 +20,9 @@ JUDGE = Evaluation(every=10, people=8, hypotheses=3)
 BASE = BaseRecipe(
     LOOP, BaseModelConfig("none", 32, 24, 1, 24, 1), evaluation=JUDGE, batch_size=8, save_every=10
 )
+BLIND = ScorerConfig("none", token_width=4, heads=2, hops=[2], width=16, blocks=1)
 SCORER = ScorerRecipe(
-    LOOP, ScorerConfig(4, 16, 1), evaluation=JUDGE, batch_size=4, save_every=10, own=3, perturbed=2
+    LOOP, BLIND, evaluation=JUDGE, batch_size=4, sightings=4, save_every=10, own=3, perturbed=2
 )
 
 

@@ -21,10 +21,11 @@ from alignhmr.core.diffusion.model import BaseModelConfig
 from alignhmr.core.errors import InputError
 from alignhmr.core.synthetic.motion import load_clips
 from alignhmr.training import run
-from alignhmr.training.base_run import BasePlan, BaseRun, train_base, write_first
+from alignhmr.training.base_run import BasePlan
 from alignhmr.training.loop import DivergedError, LoopConfig
+from alignhmr.training.plans import train_plan, write_first
 from alignhmr.training.recipe import BaseRecipe, Evaluation
-from alignhmr.training.run import run_base
+from alignhmr.training.run import run_plan
 from alignhmr.training.workplace import Alone, Listener
 
 pytestmark = [
@@ -94,9 +95,9 @@ class Ear(Listener):
 
 
 def on_ray(plan: BasePlan, out: Path, workers: int = 2, ear: Ear | None = None) -> dict[str, torch.Tensor]:
-    write_first(BaseRun.of(plan), out / "run" / "first.safetensors")
+    write_first(plan.open(), out / "run" / "first.safetensors")
     folder = out / "run"
-    run_base(
+    run_plan(
         plan, folder / "first.safetensors", out, "base", folder=folder, workers=workers, listener=ear or Ear()
     )
     return load_file(out / "base.safetensors")
@@ -122,8 +123,8 @@ def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
 def test_two_workers_learn_what_one_process_learns(plan, ray_session, tmp_path):
     alone, together = Ear(), Ear()
     run = plan(recipe={"loop": replace(RECIPE.loop, learning_rate=1e-4)})
-    write_first(BaseRun.of(run), tmp_path / "first.safetensors")
-    train_base(
+    write_first(run.open(), tmp_path / "first.safetensors")
+    train_plan(
         run,
         tmp_path / "first.safetensors",
         tmp_path / "one",
@@ -174,10 +175,10 @@ DRIVER = """
 import pickle, sys
 from pathlib import Path
 from alignhmr.deployments import runtime
-from alignhmr.training.run import run_base
+from alignhmr.training.run import run_plan
 plan, out = pickle.loads(Path(sys.argv[1]).read_bytes()), Path(sys.argv[2])
 runtime.start_ray()
-run_base(plan, out / "run" / "first.safetensors", out, "base", folder=out / "run", workers=2)
+run_plan(plan, out / "run" / "first.safetensors", out, "base", folder=out / "run", workers=2)
 """
 
 
@@ -188,7 +189,7 @@ def test_a_killed_driver_is_started_again(plan, calm, tmp_path):
 
     run = plan(recipe=LONG)
     out = tmp_path / "hit"
-    write_first(BaseRun.of(run), out / "run" / "first.safetensors")
+    write_first(run.open(), out / "run" / "first.safetensors")
     (tmp_path / "plan").write_bytes(pickle.dumps(run))
     address = ray.get_runtime_context().gcs_address
     driver = subprocess.Popen(
@@ -203,7 +204,7 @@ def test_a_killed_driver_is_started_again(plan, calm, tmp_path):
     driver.wait()
     assert not (out / "base.safetensors").exists()
     ear = Ear()
-    run_base(run, out / "run" / "first.safetensors", out, "base", folder=out / "run", workers=2, listener=ear)
+    run_plan(run, out / "run" / "first.safetensors", out, "base", folder=out / "run", workers=2, listener=ear)
     assert ear.starts[0] > 0 and ear.starts[0] % 40 == 0
     assert same(load_file(calm), load_file(out / "base.safetensors"))
 

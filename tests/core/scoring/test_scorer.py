@@ -1,49 +1,152 @@
-"""HMR-Scorer: each hypothesis is rated by itself, evidence it doesn't have doesn't matter, the loss ranks."""
+"""HMR-Scorer: each hypothesis is rated by itself, each kind of evidence counts, missing ones don't, the loss ranks."""
 
+from dataclasses import replace
+
+import pytest
 import torch
 
-from alignhmr.core.scoring.scorer import Claim, Evidence, HMRScorer, ScorerConfig, ranking_loss
+from alignhmr.core.diffusion.condition import make_condition
+from alignhmr.core.diffusion.image_tokens import POINTS
+from alignhmr.core.errors import InputError
+from alignhmr.core.scoring.evidence import Claim, Evidence
+from alignhmr.core.scoring.scorer import HMRScorer, ScorerConfig, _within, ranking_loss
+
+SIDE = 64
 
 
-def inputs(people: int = 2, hyps: int = 5) -> tuple[Evidence, Claim]:
-    g = torch.Generator().manual_seed(0)
+def normal(*size: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(*size, generator=torch.Generator().manual_seed(seed))
 
-    def normal(*size: int) -> torch.Tensor:
-        return torch.randn(*size, generator=g)
 
+def evidence_of(people: int = 3) -> Evidence:
     crop = torch.tensor([[200.0, 200.0, 300.0]]).expand(people, -1)
-    evidence = Evidence(normal(people, 72), crop, normal(people, 23, 3), torch.ones(people))
-    claim = Claim(
-        normal(people, hyps, 144), normal(people, hyps, 10), normal(people, hyps, 23, 3),
-        200 + 100 * normal(people, hyps, 23, 2),
+    keypoints = torch.cat([200 + 60 * normal(people, 23, 2), torch.full((people, 23, 1), 0.9)], -1)
+    pictures = 127 + 40 * normal(people, 3, SIDE, SIDE, seed=1)
+    condition = make_condition(
+        keypoints, crop, torch.full((people,), 500.0), torch.full((people, 2), 160.0), pictures,
+        torch.ones(people, dtype=torch.bool),
     )  # fmt: skip
-    return evidence, claim
+    everyone = torch.ones(people, dtype=torch.bool)
+    silhouettes = torch.rand(people, 32, 32, generator=torch.Generator().manual_seed(2))
+    return Evidence(condition, crop, normal(people, 23, 3, seed=3), everyone, silhouettes, everyone)
 
 
+def claim_of(people: int = 3, hyps: int = 5) -> Claim:
+    points = 0.4 * normal(people, hyps, POINTS, 3, seed=6)
+    return Claim(
+        normal(people, hyps, 144, seed=4), normal(people, hyps, 10, seed=5), points - points[..., :1, :],
+        0.5 * normal(people, hyps, POINTS, 2, seed=7),
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
 def scorer() -> HMRScorer:
     torch.manual_seed(0)
-    return HMRScorer(ScorerConfig(token_width=8, width=16, blocks=1)).eval()
+    net = HMRScorer(
+        ScorerConfig(crop_px=SIDE, token_width=8, heads=2, hops=[2, 1], width=16, blocks=1)
+    ).eval()
+    assert net.image is not None
+    with torch.no_grad():  # maps that say something
+        for layer in (net.image.heat, net.image.depth):
+            layer.weight.normal_(0, 0.3)
+    return net.requires_grad_(False)
 
 
-def test_a_score_does_not_depend_on_its_neighbours() -> None:
-    evidence, claim = inputs()
-    net = scorer()
-    together, _ = net(evidence, claim)
+def test_a_score_does_not_depend_on_its_neighbours(scorer) -> None:
+    evidence, claim = evidence_of(), claim_of()
+    together = scorer(evidence, claim)
     order = torch.tensor([3, 1, 4, 0, 2])
-    shuffled = Claim(*(getattr(claim, f)[:, order] for f in ("sixd", "betas", "keypoints_m", "keypoints_px")))
-    torch.testing.assert_close(net(evidence, shuffled)[0], together[:, order])
+    shuffled = scorer(evidence, Claim(*(part[:, order] for part in vars(claim).values())))
+    for name in ("score", "error_mm", "joint_error_mm"):
+        torch.testing.assert_close(getattr(shuffled, name), getattr(together, name)[:, order])
 
 
-def test_moving_a_hypothesis_in_space_changes_nothing_but_its_pixels() -> None:
-    evidence, claim = inputs()
-    moved = Claim(claim.sixd, claim.betas, claim.keypoints_m + 3.0, claim.keypoints_px)
+def test_a_person_does_not_depend_on_others(scorer) -> None:
+    evidence, claim = evidence_of(), claim_of()
+    # The second has no picture: crops of the others must stay theirs.
+    keep = torch.tensor([True, False, True])
+    together = scorer(evidence.keep(image=keep), claim)
+    for person in range(3):
+        one = slice(person, person + 1)
+        alone = Evidence(
+            evidence.condition.keep(image=keep).take(one),
+            *(getattr(evidence, name)[one] for name in list(vars(evidence))[1:]),
+        )
+        rated = scorer(alone, Claim(*(part[one] for part in vars(claim).values())))
+        torch.testing.assert_close(rated.score, together.score[one], atol=1e-4, rtol=1e-4)
+
+
+def test_the_picture_is_looked_at_once(scorer, monkeypatch) -> None:
+    looked: list[int] = []
+    forward = scorer.image.forward
+    monkeypatch.setattr(
+        scorer.image,
+        "forward",
+        lambda crops, keypoints: looked.append(len(crops)) or forward(crops, keypoints),
+    )
+    scorer(evidence_of(2), claim_of(2, 7))
+    assert looked == [2]
+
+
+@pytest.mark.parametrize("kind", ["image", "keypoints", "detector_3d", "silhouette"])
+def test_each_kind_of_evidence_counts_and_none_is_needed(scorer, kind) -> None:
+    evidence, claim = evidence_of(), claim_of()
+    nobody = torch.zeros(3, dtype=torch.bool)
+    without = evidence.keep(**{kind: nobody})
+    assert not torch.allclose(scorer(without, claim).score, scorer(evidence, claim).score)
+    # What is said to be missing isn't looked at, whatever stands in its place.
+    if kind == "silhouette":
+        spoilt = replace(without, silhouettes=without.silhouettes * 0)
+        torch.testing.assert_close(scorer(spoilt, claim).score, scorer(without, claim).score)
+    nothing = evidence.keep(nobody, nobody, nobody, nobody)
+    rated = scorer(nothing, claim)
+    assert all(torch.isfinite(part).all() for part in vars(rated).values())
+
+
+def test_where_a_joint_is_claimed_to_be_matters(scorer) -> None:
+    """The same body elsewhere in the picture is another claim: features are sampled where its joints fall."""
+    evidence, claim = evidence_of(), claim_of()
+    moved = replace(claim, places=claim.places + 0.2)
+    assert not torch.allclose(scorer(evidence, moved).score, scorer(evidence, claim).score)
+
+
+def test_expected_errors_are_positive_and_the_root_has_none(scorer) -> None:
+    rating = scorer(evidence_of(), claim_of())
+    assert rating.joint_error_mm.shape == (3, 5, 24)
+    assert (rating.error_mm > 0).all() and (rating.joint_error_mm[..., 1:] > 0).all()
+    assert (rating.joint_error_mm[..., 0] == 0).all()
+
+
+def test_a_scorer_without_eyes() -> None:
+    blind = HMRScorer(ScorerConfig("none", token_width=8, heads=2, hops=[1], width=16, blocks=1)).eval()
+    evidence, claim = evidence_of(), claim_of()
+    nobody = torch.zeros(3, dtype=torch.bool)
+    assert not blind.sees_pixels
     torch.testing.assert_close(
-        scorer()(evidence, moved)[0], scorer()(evidence, claim)[0], atol=1e-4, rtol=1e-4
+        blind(evidence.keep(image=nobody), claim).score,
+        blind(evidence, claim).score,
+        msg="it looked at pixels",
     )
 
 
-def test_expected_error_is_positive() -> None:
-    assert (scorer()(*inputs())[1] > 0).all()
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"image": "resnet"}, "unknown image encoder"),
+        ({"crop_px": 100}, "multiple of 32"),
+        ({"hops": [0]}, "1 or more"),
+    ],
+)
+def test_parts_that_do_not_exist(changes, words) -> None:
+    with pytest.raises(InputError, match=words):
+        HMRScorer(ScorerConfig(**changes))
+
+
+def test_reach_follows_the_bones() -> None:
+    reach = _within(1)
+    elbow, wrist, hip, nose = 18, 20, 1, 24
+    assert reach[elbow, wrist] and not reach[elbow, hip] and reach[nose, 15] and not reach[nose, 12]
+    assert torch.equal(reach, reach.T) and _within(20).all()
 
 
 def test_ranking_loss_prefers_the_right_order_and_is_log_2_for_ties() -> None:

@@ -1,11 +1,11 @@
-"""What `alignhmr train base` does: opens the data, settles whether a run begins or goes on, runs it, and tells of it.
+"""What `alignhmr train base|scorer` does: opens the data, settles whether a run begins or goes on, and runs it.
 
 An unfinished run lives in ``OUT/NAME.unfinished``: its plan, its first weights, and what Ray Train has committed.
 """
 
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import Progress, TaskID
 from rich.table import Table
 
-from alignhmr.core.checkpoints import file_digest, read_info
+from alignhmr.core.checkpoints import CheckpointInfo, file_digest, read_info
 from alignhmr.core.errors import InputError
 from alignhmr.deployments import torchvision_shim, worker_pool
 from alignhmr.deployments.runtime import resolve_device, start_ray
@@ -24,10 +24,12 @@ from alignhmr.deployments.training_config import load_training_config
 from alignhmr.deployments.training_journals import Journal, Mlflow, Several, TensorBoard
 from alignhmr.deployments.training_progress import shown_progress
 from alignhmr.training.base_batches import Rows
-from alignhmr.training.base_run import CHOSEN_BY, BasePlan, BaseRun, write_first
+from alignhmr.training.base_run import CHOSEN_BY, BasePlan, BaseRun
 from alignhmr.training.card import FIGURES, TITLES, by_evidence
 from alignhmr.training.course import resumed
 from alignhmr.training.fit import motion_clips
+from alignhmr.training.plans import Run, write_first
+from alignhmr.training.scorer_run import ScorerPlan, ScorerRun
 from alignhmr.training.state import STATE
 from alignhmr.training.workplace import Alone, Listener, Pictures
 
@@ -44,49 +46,97 @@ class Places:
         return self.found[location]
 
 
-def run_base(
-    preset: str, out: str | Path, *, data: Sequence[str] = (), held_out: str | None = None, workers: int = 1,
-    device: str = "auto", init: str | None = None, minutes: float | None = None, seed: int = 0,
-    resume: bool = False, overwrite: bool = False, body: str | Path = "open",
-    config: str | Path | None = None, mlflow: str | None = None, console: Console | None = None,
-) -> dict[str, Any]:  # fmt: skip
-    """Trains a base model; the weights are ``out/base-PRESET.safetensors``, a card and TensorBoard files beside them.
+@dataclass(frozen=True)
+class Launch:
+    """What the commands that train share; ``out/KIND-PRESET.safetensors`` is what comes of them."""
+
+    preset: str
+    out: str | Path
+    data: Sequence[str] = ()
+    held_out: str | None = None
+    workers: int = 1
+    device: str = "auto"
+    minutes: float | None = None
+    seed: int = 0
+    resume: bool = False
+    overwrite: bool = False
+    body: str | Path = "open"
+    config: str | Path | None = None
+    mlflow: str | None = None
+
+
+def run_base(launch: Launch, *, init: str | None = None, console: Console | None = None) -> dict[str, Any]:
+    """Trains a base model; a card and TensorBoard files stand beside the weights.
 
     Raises an AlignhmrError with one sentence before anything runs, if what was asked for can't be had.
     """
-    if minutes is not None and minutes <= 0:
-        raise InputError(f"minutes is {minutes}; give a positive number")
-    if workers < 1:
-        raise InputError(f"{workers} workers were asked for; give 1 or more")
-    device = resolve_device(device)
+    return _launched(
+        "base",
+        launch,
+        lambda shared: BasePlan(
+            recipe=load_training_config(launch.preset, launch.config).base.recipe(),
+            init=None if init is None else str(init),
+            **shared,
+        ),
+        console,
+    )
+
+
+def run_scorer(
+    launch: Launch, *, base: str | Path = "starter", console: Console | None = None
+) -> dict[str, Any]:
+    """Trains an HMR-Scorer on the hypotheses of ``base``, a shipped preset or a file; else as ``run_base``."""
+    return _launched(
+        "scorer",
+        launch,
+        lambda shared: ScorerPlan(
+            recipe=load_training_config(launch.preset, launch.config).scorer.recipe(),
+            base=str(base),
+            **shared,
+        ),
+        console,
+    )
+
+
+def _launched(
+    kind: str, launch: Launch, plan_of: Callable[[dict[str, Any]], BasePlan | ScorerPlan], console: Console | None
+) -> dict[str, Any]:  # fmt: skip
+    if launch.minutes is not None and launch.minutes <= 0:
+        raise InputError(f"minutes is {launch.minutes}; give a positive number")
+    if launch.workers < 1:
+        raise InputError(f"{launch.workers} workers were asked for; give 1 or more")
+    device = resolve_device(launch.device)
     torchvision_shim.install()  # before a vision model of transformers is looked at
     console = console or Console(stderr=True)
-    out, name = Path(out).absolute(), f"base-{preset}"
-    parts = tuple(parse_part(text) for text in data)
-    locations = [location for location, _ in parts] + ([held_out] if held_out is not None else [])
-    plan = BasePlan(
-        recipe=load_training_config(preset, config).base.recipe(),
-        clips=motion_clips(),
-        data=parts,
-        held_out=held_out,
-        open_location=Places({location: open_location(location) for location in locations}),
-        body=str(body),
-        init=None if init is None else str(init),
-        seed=seed,
-        minutes=minutes,
-        preset=preset,
-        threads=max(1, worker_pool.cores() // workers),
+    out, name = Path(launch.out).absolute(), f"{kind}-{launch.preset}"
+    parts = tuple(parse_part(text) for text in launch.data)
+    locations = [location for location, _ in parts]
+    locations += [launch.held_out] if launch.held_out is not None else []
+    plan = plan_of(
+        {
+            "clips": motion_clips(),
+            "data": parts,
+            "held_out": launch.held_out,
+            "open_location": Places({location: open_location(location) for location in locations}),
+            "body": str(launch.body),
+            "seed": launch.seed,
+            "minutes": launch.minutes,
+            "preset": launch.preset,
+            "threads": max(1, worker_pool.cores() // launch.workers),
+        }
     )
-    run = BaseRun.of(plan)
-    Rows.shared(run.recipe.sightings if run.mixture is not None else 0, run.recipe.batch_size, 0, workers)
+    run = plan.open()
+    Rows.shared(
+        run.recipe.sightings if run.mixture is not None else 0, run.recipe.batch_size, 0, launch.workers
+    )
     folder = out / f"{name}.unfinished"
-    about = _gone_on(run, folder) if resume else _begun(run, folder, overwrite=overwrite)
+    about = _gone_on(run, folder) if launch.resume else _begun(run, folder, overwrite=launch.overwrite)
     # As it was opened: workers need no folder of a vision model.
-    plan = _with_length(replace(plan, recipe=run.recipe), about)
-    console.print(_told(run, workers, device), highlight=False)
+    plan = _with_length(replace(plan, recipe=run.recipe), about)  # pyright: ignore
+    console.print(_told(run, launch.workers, device), highlight=False)
     path = out / f"{name}.safetensors"
     try:
-        _run(plan, folder, path, workers, device, mlflow, about["plan"], console)
+        _run(plan, folder, path, launch.workers, device, launch.mlflow, about["plan"], console)
     except BaseException:
         # Where nothing was kept, nothing is lost: it must not stand in the way of another try.
         if not any(folder.rglob(STATE)):
@@ -94,7 +144,7 @@ def run_base(
         raise
     shutil.rmtree(folder, ignore_errors=True)
     info = read_info(path)
-    console.print(_table(name, info.recipe, info.metrics))
+    console.print(_table(name, info))
     console.print(f"{path}\n{path.with_suffix('.md')}")
     return {
         "checkpoint": str(path),
@@ -106,23 +156,23 @@ def run_base(
 
 
 def _run(
-    plan: BasePlan, folder: Path, path: Path, workers: int, device: str, mlflow: str | None,
+    plan: BasePlan | ScorerPlan, folder: Path, path: Path, workers: int, device: str, mlflow: str | None,
     about: Mapping[str, Any], console: Console,
 ) -> None:  # fmt: skip
     """On Ray, watched; the checkpoint is ``path``."""
     out, name = path.parent, path.stem
     start_ray()
-    from alignhmr.training.run import run_base as run_on_ray
+    from alignhmr.training.run import run_plan
 
     journals: list[Journal] = [TensorBoard(out / "tensorboard")]
     if mlflow is not None:
         journals.append(Mlflow(mlflow, name, about, folder / "mlflow-run"))
     finished = False
     with shown_progress(console) as progress:
-        task = progress.add_task("train base", total=None, said="starting workers")
+        task = progress.add_task(f"train {name.partition('-')[0]}", total=None, said="starting workers")
         everyone = Several([_Shown(progress, task), *journals])
         try:
-            run_on_ray(
+            run_plan(
                 plan, folder / _FIRST, out, name, folder=folder, workers=workers, device=device, listener=everyone
             )  # fmt: skip
             finished = True
@@ -139,7 +189,7 @@ def parse_part(text: str) -> tuple[str, float]:
         return text, 1.0
 
 
-def _begun(run: BaseRun, folder: Path, *, overwrite: bool) -> dict[str, Any]:
+def _begun(run: Run, folder: Path, *, overwrite: bool) -> dict[str, Any]:
     """Writes what a run begins with; InputError where another one hasn't ended."""
     if (folder / _PLAN).exists() and not overwrite:
         raise InputError(
@@ -154,7 +204,7 @@ def _begun(run: BaseRun, folder: Path, *, overwrite: bool) -> dict[str, Any]:
     return about
 
 
-def _gone_on(run: BaseRun, folder: Path) -> dict[str, Any]:
+def _gone_on(run: Run, folder: Path) -> dict[str, Any]:
     """What the run in the folder began with, which must be this one but for its length."""
     try:
         about = json.loads((folder / _PLAN).read_text())
@@ -164,7 +214,7 @@ def _gone_on(run: BaseRun, folder: Path) -> dict[str, Any]:
     return about
 
 
-def _with_length(plan: BasePlan, about: Mapping[str, Any]) -> BasePlan:
+def _with_length(plan: Any, about: Mapping[str, Any]) -> Any:
     loop = about["plan"]["recipe"]["loop"]
     length = {key: loop[key] for key in ("steps", "decay_share", "warmup_steps")}
     recipe = replace(plan.recipe, loop=replace(plan.recipe.loop, **length))
@@ -185,10 +235,13 @@ class _Shown(Listener):
         self._progress.update(self._task, completed=step, said=said)
 
     def judged(self, step: int, figures: Mapping[str, float], pictures: Pictures) -> None:
-        self._judged = f"  PA-MPJPE {figures[CHOSEN_BY]:.1f} mm"
+        told = {CHOSEN_BY: "PA-MPJPE {:.1f} mm", "srcc_group": "rank correlation {:.3f}"}
+        self._judged = "".join(
+            f"  {text.format(figures[key])}" for key, text in told.items() if key in figures
+        )
 
 
-def _told(run: BaseRun, workers: int, device: str) -> str:
+def _told(run: BaseRun | ScorerRun, workers: int, device: str) -> str:
     """What is about to happen, in words."""
     if run.mixture is None:
         taught = "simulated detections alone, so it sees no pixels (prepared people come with --data)"
@@ -201,10 +254,17 @@ def _told(run: BaseRun, workers: int, device: str) -> str:
     return f"learning from {taught}; judged by {judged}; {workers} x {device}"
 
 
-def _table(name: str, recipe: Mapping[str, Any], metrics: Mapping[str, float]) -> Table:
+def _table(name: str, info: CheckpointInfo) -> Table:
+    recipe, metrics = info.recipe, info.metrics
     steps = recipe["recipe"]["loop"]["steps"]
     best = "" if recipe["step"] == steps else f", the best of step {recipe['step']:,}"
     table = Table(title=f"{name}: {steps:,} steps, {recipe['minutes']:.1f} minutes{best}")
+    if info.kind == "scorer":
+        table.add_column("on people never trained on")
+        table.add_column("", justify="right")
+        for figure, value in metrics.items():
+            table.add_row(figure, f"{value:.4g}")
+        return table
     table.caption = "PA-MPJPE / MPJPE in mm, on people never trained on"
     table.add_column("given")
     for told in FIGURES:

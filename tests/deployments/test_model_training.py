@@ -1,4 +1,4 @@
-"""`alignhmr train base`: what it refuses before anything runs, when a run goes on, and the whole of it on Ray."""
+"""`alignhmr train base|scorer`: what is refused before anything runs, when a run goes on, and all of it on Ray."""
 
 import io
 import json
@@ -12,8 +12,8 @@ from rich.console import Console
 from alignhmr.core.body.model import BodyModel
 from alignhmr.core.checkpoints import file_digest, load_checkpoint, read_info
 from alignhmr.core.errors import AcceleratorError, CompatibilityError, InputError, SetupError
-from alignhmr.deployments import base_training
-from alignhmr.deployments.base_training import parse_part, run_base
+from alignhmr.deployments import model_training
+from alignhmr.deployments.model_training import Launch, parse_part, run_base, run_scorer
 from alignhmr.training import fit
 
 SIZES = {
@@ -59,7 +59,8 @@ def train(folders, tmp_path) -> Callable[..., dict]:
             "device": "cpu",
             **options,
         }
-        return run_base(given.pop("preset", "starter"), tmp_path / "out", **given)
+        more = {name: given.pop(name) for name in ("init", "console") if name in given}
+        return run_base(Launch(given.pop("preset", "starter"), tmp_path / "out", **given), **more)
 
     return run
 
@@ -78,7 +79,7 @@ def no_ray(monkeypatch, tmp_path) -> None:
         (committed / "state.safetensors").touch()
         raise Stopped
 
-    monkeypatch.setattr(base_training, "start_ray", stop)
+    monkeypatch.setattr(model_training, "start_ray", stop)
 
 
 @pytest.mark.parametrize(
@@ -153,7 +154,7 @@ def test_a_run_that_kept_nothing_is_not_in_the_way_of_another(train, monkeypatch
     def refuse() -> None:
         raise SetupError("no Ray here")
 
-    monkeypatch.setattr(base_training, "start_ray", refuse)
+    monkeypatch.setattr(model_training, "start_ray", refuse)
     for _ in range(2):
         with pytest.raises(SetupError, match="no Ray here"):
             train()
@@ -193,3 +194,29 @@ def test_the_whole_command(train, folders, ray_session, s3, tmp_path):
     again = train(init=str(out / "base-starter.safetensors"), console=console)
     assert read_info(Path(again["checkpoint"])).recipe["init"] == f"base-starter:{started['sha256']}"
     assert len(list((out / "tensorboard").iterdir())) == 2
+
+
+@pytest.mark.ray
+@pytest.mark.timeout(300)
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_a_scorer_by_two_workers(folders, ray_session, prepared_people, tmp_path):
+    """On pictures, beside a base that is one's own; judged by held-out people."""
+    recipe = {
+        "model": {"crop_px": 32, "token_width": 8, "heads": 2, "hops": [2], "width": 16, "blocks": 1},
+        "loop": {"steps": 6, "report_every": 2, "warmup_steps": 1}, "batch_size": 2, "sightings": 4, "own": 3,
+        "perturbed": 1, "evaluation": {"every": 4, "people": 5, "hypotheses": 3}, "save_every": 4,
+    }  # fmt: skip
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump({"scorer": recipe}))
+    console = Console(file=io.StringIO(), width=160)
+    launch = Launch(
+        "starter", tmp_path / "out", [str(folders / "wild")], str(folders / "test"), 2, "cpu",
+        config=tmp_path / "tiny.yaml",
+    )  # fmt: skip
+    made = run_scorer(launch, console=console)
+    info = read_info(Path(made["checkpoint"]))
+    assert info.kind == "scorer" and info.config["image"] == "efficientnet-lite0" and made["steps"] == 6
+    assert info.recipe["base"].startswith("base-starter:") and info.recipe["judged_by"]["people"] == 5
+    assert -1 <= info.metrics["srcc_group"] <= 1
+    assert "srcc_group" in console.file.getvalue()  # type: ignore[attr-defined]
+    assert (tmp_path / "out" / "scorer-starter.md").exists()

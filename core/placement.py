@@ -1,0 +1,63 @@
+"""Hypotheses as bodies in front of the camera: each where its keypoints fall best on those that were seen.
+
+The model's own idea of where a body stands, its crop camera, is the prior; the translation is fitted to the keypoints
+in closed form about it.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from alignhmr.core.body.model import BodyModel
+from alignhmr.core.diffusion.parameters import BodyParameters
+from alignhmr.core.geometry.cameras import fit_translation, lift_crop_camera, project
+
+
+class Sight(Protocol):
+    """Where people were seen: what made people and people in photos have in common."""
+
+    @property
+    def keypoints_px(self) -> Float[Tensor, "people keypoints 3"]: ...
+    @property
+    def crop_px(self) -> Float[Tensor, "people 3"]: ...
+    @property
+    def focal_px(self) -> Float[Tensor, "people"]: ...
+    @property
+    def center_px(self) -> Float[Tensor, "people 2"]: ...
+
+
+@dataclass(frozen=True)
+class Bodies:
+    """M bodies of each of some people; camera axes, metres."""
+
+    parameters: BodyParameters
+    joints_m: Float[Tensor, "people hyps 24 3"]
+    """Before the translation, as ``BodyModel.kinematics`` gives them."""
+    keypoints_m: Float[Tensor, "people hyps keypoints 3"]
+    transl_cam_m: Float[Tensor, "people hyps 3"]
+    joints_px: Float[Tensor, "people hyps 24 2"]
+    keypoints_px: Float[Tensor, "people hyps keypoints 2"]
+
+
+def place(
+    parameters: BodyParameters, body: BodyModel, seen: Sight, weights: Float[Tensor, "people keypoints"] | None = None
+) -> Bodies:  # fmt: skip
+    """``weights`` say how sure each seen keypoint is; its confidence by default."""
+    points = body.kinematics(parameters.rotations, parameters.betas)
+    hyps = parameters.betas.shape[1]
+    weights = seen.keypoints_px[..., 2] if weights is None else weights
+    focal, center, crop, observed, sure = (
+        value[:, None].expand(-1, hyps, *value.shape[1:])
+        for value in (seen.focal_px, seen.center_px, seen.crop_px, seen.keypoints_px[..., :2], weights)
+    )
+    prior = lift_crop_camera(parameters.camera, crop, focal, center) - points.joints[..., 0, :]
+    transl = fit_translation(points.keypoints, observed, sure, focal, center, prior)
+    every = torch.cat([points.joints, points.keypoints], -2) + transl[..., None, :]
+    pixels = project(every, focal, center)
+    joints = points.joints.shape[-2]
+    return Bodies(
+        parameters, points.joints, points.keypoints, transl, pixels[..., :joints, :], pixels[..., joints:, :]
+    )

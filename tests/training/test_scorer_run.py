@@ -1,0 +1,129 @@
+"""A scorer's run: eyes that begin as the base's, groups that don't depend on who draws them, and that it learns."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+import torch
+
+from alignhmr.core.checkpoints import CheckpointInfo, save_checkpoint
+from alignhmr.core.diffusion.model import BaseModel, BaseModelConfig
+from alignhmr.core.errors import CompatibilityError, InputError
+from alignhmr.core.scoring.scorer import HMRScorer, ScorerConfig
+from alignhmr.core.synthetic.motion import load_clips
+from alignhmr.core.synthetic.observations import ObservationSampler
+from alignhmr.core.synthetic.poses import PoseSampler
+from alignhmr.training.augmentation import AugmentationConfig
+from alignhmr.training.base_batches import PictureBatches, Rows
+from alignhmr.training.loop import LoopConfig, Trainer
+from alignhmr.training.mixture import Mixture
+from alignhmr.training.recipe import Evaluation, ScorerRecipe
+from alignhmr.training.scorer import GroupSampler, ScorerStep, evaluate, group_batches
+from alignhmr.training.scorer_run import ScorerPlan
+
+SEEING = ScorerConfig(crop_px=32, token_width=8, heads=2, hops=[2], width=32, blocks=1)
+RECIPE = ScorerRecipe(
+    LoopConfig(steps=4, warmup_steps=1), SEEING, evaluation=Evaluation(3, 6, 3), batch_size=2, sightings=4, own=4,
+    perturbed=2, save_every=4,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def folders(body, made, tmp_path_factory):
+    root = tmp_path_factory.mktemp("prepared")
+    made.write_people(root / "wild", made.seen_people(body, 9), domain="wild", split="train", seed=0)
+    made.write_people(root / "test", made.seen_people(body, 12, seed=2), domain="wild", split="test", seed=0)
+    return root
+
+
+@pytest.fixture
+def plan(clips, folders, bench) -> Callable[..., ScorerPlan]:
+    def of(**changes) -> ScorerPlan:
+        data = ((str(folders / "wild"), 1.0),)
+        return replace(
+            ScorerPlan(RECIPE, tuple(load_clips(clips)), str(bench.base), data, str(folders / "test")),
+            **changes,
+        )
+
+    return of
+
+
+def test_eyes_begin_as_the_base_s_where_they_are_of_one_kind(plan, body, tmp_path) -> None:
+    torch.manual_seed(0)
+    config = BaseModelConfig("efficientnet-lite0", 32, 24, 1, 24, 1)
+    base = BaseModel(config)
+    path = tmp_path / "seeing.safetensors"
+    save_checkpoint(path, base, CheckpointInfo("base", vars(config), body.name, body.digest))
+    scorer = plan(base=str(path)).open().first_model()
+    assert scorer.image is not None and base.encoder.image is not None
+    ours, theirs = scorer.image.state_dict(), base.encoder.image.state_dict()
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+def test_without_pictures_it_has_no_eyes(plan) -> None:
+    run = plan(data=(), held_out=None).open()
+    assert run.recipe.model.image == "none" and not run.first_model().sees_pixels
+    assert run.about["base"].startswith("base:")
+
+
+def test_who_judges_does_not_teach(plan, folders, bench) -> None:
+    with pytest.raises(InputError, match="can't both teach and judge"):
+        plan(held_out=str(folders / "wild")).open()
+    with pytest.raises(InputError, match="nobody"):
+        plan(base="nobody").open()
+    with pytest.raises(CompatibilityError, match="a 'base' model is wanted"):
+        plan(base=str(bench.scorer)).open()
+
+
+def test_a_group_is_the_same_whoever_draws_it(bench, body, clips, folders) -> None:
+    """Two workers' halves are the whole of one."""
+    sampler = ObservationSampler(body, PoseSampler(load_clips(clips)))
+    pictures = PictureBatches(
+        Mixture([(folders / "wild", 1.0)]), body, RECIPE.sightings, 32, AugmentationConfig()
+    )
+    groups = GroupSampler(bench.model(), body, 4, 2)
+
+    def first(rank: int, world: int):
+        return next(group_batches(sampler, groups, RECIPE.batch_size, 3, 0, pictures, rank, world))
+
+    whole, halves = first(0, 1), [first(rank, 2) for rank in range(2)]
+    for rank, half in enumerate(halves):
+        index = Rows.shared(RECIPE.sightings, RECIPE.batch_size, rank, 2).index
+        for name in ("sixd", "betas", "points_m", "places"):
+            torch.testing.assert_close(
+                getattr(half.claim, name), getattr(whole.claim, name)[index], atol=1e-4, rtol=1e-4
+            )
+        assert torch.equal(half.evidence.has_silhouette, whole.evidence.has_silhouette[index])
+        assert torch.equal(half.evidence.condition.has_image, whole.evidence.condition.has_image[index])
+        for name, errors in half.errors_mm.items():
+            torch.testing.assert_close(errors, whole.errors_mm[name][index], atol=0.1, rtol=1e-3)
+
+
+def test_errors_of_a_group_are_those_of_its_hypotheses(bench, body) -> None:
+    group = GroupSampler(bench.model(), body, 3, 4)(
+        bench.people, torch.Generator().manual_seed(0), drop=False
+    )
+    assert set(group.errors_mm) == {"mpjpe", "pa_mpjpe", "pve", "pa_pve"}
+    torch.testing.assert_close(group.joint_errors_mm.mean(-1), group.errors_mm["mpjpe"], atol=1e-2, rtol=1e-4)
+    assert (group.joint_errors_mm[..., 0] == 0).all()
+    assert (group.errors_mm["pa_mpjpe"].mean(0) < group.errors_mm["mpjpe"].mean(0)).all()
+    # Perturbed truths come last, and are nearer to the truth than the answers of a model that never learned.
+    assert group.errors_mm["pve"][:, 3:].mean() < group.errors_mm["pve"][:, :3].mean()
+
+
+@pytest.mark.slow
+def test_it_learns_to_rank(bench, body) -> None:
+    """Perturbed truths among a poor model's answers, told apart by keypoints and the detector's 3D."""
+    torch.manual_seed(0)
+    scorer = HMRScorer(ScorerConfig("none", token_width=16, heads=2, hops=[2], width=64, blocks=1))
+    trainer = Trainer(scorer, scorer.parameters(), LoopConfig(120, 2e-3, warmup_steps=10, ema_decay=0.9))
+    step, groups = ScorerStep(scorer), GroupSampler(bench.model(), body, 6, 4)
+    losses = []
+    for number in range(120):
+        group = groups(bench.people, torch.Generator().manual_seed(number))
+        loss, parts = step(group, number)
+        trainer.update(loss)
+        losses.append(parts["rank_mpjpe"])
+    assert sum(losses[-10:]) < 0.6 * sum(losses[:10])
+    told = evaluate(trainer.ema, bench.model(), body, bench.people, hyps=8)
+    assert told["srcc_group"] > 0.3

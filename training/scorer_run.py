@@ -1,0 +1,168 @@
+"""A scorer's run: its data and the base whose hypotheses it learns to rank, its first weights, and its course."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from alignhmr.core.body.model import BodyModel
+from alignhmr.core.checkpoints import file_digest, load_checkpoint, resolve
+from alignhmr.core.diffusion.image_tokens import PointTokens
+from alignhmr.core.diffusion.model import BaseModel
+from alignhmr.core.perception.assets import fetch
+from alignhmr.core.scoring.scorer import HMRScorer
+from alignhmr.core.synthetic.motion import Clip
+from alignhmr.core.synthetic.observations import Observations, ObservationSampler
+from alignhmr.training import scorer as scorer_training
+from alignhmr.training.augmentation import AS_IT_IS, observe
+from alignhmr.training.base_batches import SMALLEST_PX, PictureBatches
+from alignhmr.training.base_run import check_apart, samplers
+from alignhmr.training.course import Course, Judged
+from alignhmr.training.held_out import HeldOut, check_body
+from alignhmr.training.loop import Step, Trainer
+from alignhmr.training.mixture import Mixture, OpenLocation, local_folder
+from alignhmr.training.prefetch import prefetched
+from alignhmr.training.recipe import ScorerRecipe
+from alignhmr.training.workplace import Workplace
+
+_JUDGED_SEED = 99
+
+
+@dataclass(frozen=True)
+class ScorerPlan:
+    """Everything that a run depends on."""
+
+    recipe: ScorerRecipe
+    clips: tuple[Clip, ...]
+    base: str = "starter"
+    """The base model whose hypotheses are ranked."""
+    data: tuple[tuple[str, float], ...] = ()
+    held_out: str | None = None
+    """Folder of prepared people to be judged by; without, it is simulated detections of held-out motion."""
+    open_location: OpenLocation = local_folder
+    body: str = "open"
+    seed: int = 0
+    minutes: float | None = None
+    preset: str = ""
+    threads: int = 1
+
+    def open(self) -> "ScorerRun":
+        body = BodyModel.load(self.body)
+        mixture = judges = None
+        if self.data:
+            mixture = Mixture(self.data, seed=self.seed, open_location=self.open_location)
+        if self.held_out is not None:
+            people = Mixture([(self.held_out, 1.0)], open_location=self.open_location)
+            check_apart(mixture, people, self.held_out)
+            judges = HeldOut(people, body, self.recipe.evaluation.people)
+        return ScorerRun.with_data(
+            self.recipe, self.clips, body, mixture, judges, base=self.base, seed=self.seed, minutes=self.minutes,
+            preset=self.preset,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ScorerRun:
+    """A plan whose data are open and belong together."""
+
+    recipe: ScorerRecipe
+    body: BodyModel
+    base: BaseModel
+    training: ObservationSampler
+    held_out: ObservationSampler
+    mixture: Mixture | None
+    judges: HeldOut | None
+    seed: int
+    minutes: float | None
+    about: dict[str, Any]
+
+    kind = "scorer"
+
+    @classmethod
+    def with_data(
+        cls, recipe: ScorerRecipe, clips: tuple[Clip, ...], body: BodyModel, mixture: Mixture | None,
+        judges: HeldOut | None, *, base: str = "starter", seed: int = 0, minutes: float | None = None,
+        preset: str = "",
+    ) -> "ScorerRun":  # fmt: skip
+        """Without a mixture the scorer sees no pixels, whatever the recipe says: nothing would teach it to."""
+        base_path = resolve(base, "base")
+        base_model, _ = load_checkpoint(base_path, "base", body_digest=body.digest)
+        assert isinstance(base_model, BaseModel)
+        training, held_out, about = samplers(body, clips, recipe.poses)
+        about |= {"seed": seed, "preset": preset, "base": f"{base_path.stem}:{file_digest(base_path)}"}
+        if mixture is None:
+            recipe = recipe.blind()
+        else:
+            check_body(mixture, body)
+            about |= {"mixture": mixture.digest, "data": mixture.about}
+        if judges is not None:
+            about |= {
+                "judged_by": {"digest": judges.digest, "people": len(judges.sightings), "data": judges.about}
+            }
+        return cls(recipe, body, base_model, training, held_out, mixture, judges, seed, minutes, about)
+
+    def first_model(self) -> HMRScorer:
+        """New weights, but for eyes: those of the base, if they are of one kind, or what was pretrained."""
+        torch.manual_seed(self.seed)
+        scorer = HMRScorer(self.recipe.model)
+        if scorer.image is not None:
+            theirs = self.base.encoder.image
+            if isinstance(theirs, PointTokens) and theirs.patches == scorer.image.patches:
+                scorer.image.load_state_dict(theirs.state_dict())
+            else:
+                scorer.image.backbone.read(fetch("backbone") / "efficientnet-lite0.pth")
+        return scorer
+
+    def course(self, place: Workplace, first: Callable[[], nn.Module]) -> Course:
+        recipe = self.recipe
+        people = recipe.sightings if self.mixture is not None else 0
+
+        def build() -> tuple[Trainer, Step]:
+            scorer = first()
+            assert isinstance(scorer, HMRScorer)
+            scorer.train().requires_grad_(True)
+            slow = []
+            if scorer.image is not None:
+                for parameter in scorer.image.frozen():
+                    parameter.requires_grad_(False)
+                slow = scorer.image.pretrained()
+            trainer = Trainer(scorer, scorer.parameters(), recipe.loop, slow)
+            return trainer, scorer_training.ScorerStep(scorer, recipe.losses)
+
+        def judge(model: nn.Module, people: int, hypotheses: int) -> Judged:
+            assert isinstance(model, HMRScorer)
+            batch = self._judges(model, people)
+            return Judged(scorer_training.evaluate(model, self.base, self.body, batch, hyps=hypotheses))
+
+        return Course(
+            self.kind, recipe, build, lambda start: self._batches(start, place), judge, self.body, self.about,
+            minutes=self.minutes, people=people + recipe.batch_size,
+            pictures=people if recipe.model.image != "none" else 0,
+        )  # fmt: skip
+
+    def _batches(self, start: int, place: Workplace) -> Iterator[scorer_training.Group]:
+        recipe, pictures = self.recipe, None
+        if self.mixture is not None:
+            pictures = PictureBatches(
+                self.mixture, self.body, recipe.sightings, self._crop_px(), recipe.augmentation
+            )
+        groups = scorer_training.GroupSampler(self.base, self.body, recipe.own, recipe.perturbed, recipe.drop)
+        stream = scorer_training.group_batches(
+            self.training, groups, recipe.batch_size, self.seed, start, pictures, place.rank, place.world
+        )
+        return prefetched(stream)
+
+    def _crop_px(self) -> int:
+        """Of crops that scorer and base both look at, each at its own size."""
+        sides = [self.recipe.model.crop_px] if self.recipe.model.image != "none" else []
+        sides += [self.base.config.crop_px] if self.base.sees_pixels else []
+        return max(sides, default=SMALLEST_PX)
+
+    def _judges(self, scorer: HMRScorer, people: int) -> Observations:
+        if self.judges is None:
+            return self.held_out.sample(people, torch.Generator().manual_seed(_JUDGED_SEED))
+        return observe(
+            self.judges.sightings[:people], self.body, self._crop_px(), torch.Generator(), AS_IT_IS
+        )
