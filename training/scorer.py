@@ -5,6 +5,7 @@ evidence alone, as a worse model would draw them; and Gaussian perturbations of 
 looks like, where the base never gets there). Evidence is taken away at random, so that any subset of it is enough.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -25,12 +26,15 @@ from alignhmr.core.placement import Bodies, place
 from alignhmr.core.scoring.evidence import Claim, Evidence
 from alignhmr.core.scoring.scorer import HMRScorer, Rating, ranking_loss
 from alignhmr.core.synthetic.observations import Observations, ObservationSampler
+from alignhmr.core.synthetic.poses import mirror
 from alignhmr.training.base import BaseLossWeights, ImageTruth, image_losses
 from alignhmr.training.base_batches import PictureBatches, Rows
 from alignhmr.training.workers import mean_over_workers
 
 RANKED = ("mpjpe", "pa_mpjpe", "pve", "pa_pve")
 """Errors that hypotheses are ranked by."""
+WRONG = 0.2
+"""Share of people whose last perturbed truth has its sides exchanged, and of those where it is turned about."""
 _EVERY_VERTEX = 4
 """One vertex in so many stands for the surface."""
 
@@ -138,15 +142,28 @@ class GroupSampler:
         return Condition(**{**vars(condition), "crops": crops})
 
     def _perturb(self, batch: Observations, each: list[torch.Generator]) -> BodyParameters:
+        """Truths with noise; now and then the last one is wrong as labels are: left for right, or back to front."""
+
         def drawn(*size: int) -> Tensor:
             return torch.stack([torch.randn(*size, generator=one) for one in each])
 
         share = torch.stack([torch.rand(self.perturbed, 1, 1, generator=one) for one in each])
         noise = drawn(self.perturbed, 24, 3) * (0.03 + 0.25 * share.square())
         noise[:, :, 0] *= 0.5
-        rotations = batch.rotations[:, None] @ axis_angle_to_matrix(noise)
+        kind = torch.stack([torch.rand(2, generator=one) for one in each])
+        true = batch.rotations[:, None].expand(-1, self.perturbed, -1, -1, -1).clone()
+        flipped = mirror(batch.rotations)
+        flipped[:, 0] = batch.rotations[:, 0]
+        turned = batch.rotations.clone()
+        angle = torch.zeros(len(kind), 3)
+        angle[:, 1] = math.pi * (1 / 3 + 2 / 3 * kind[:, 1])
+        turned[:, 0] = turned[:, 0] @ axis_angle_to_matrix(angle)
+        which = kind[:, 0, None, None, None]
+        wrong = torch.where(which < WRONG, flipped, turned)
+        true[:, -1] = torch.where(which < 2 * WRONG, wrong, true[:, -1])
         betas = batch.betas[:, None] + 0.3 * drawn(self.perturbed, 10)
-        return BodyParameters(rotations, betas, batch.camera[:, None].expand(-1, self.perturbed, -1))
+        camera = batch.camera[:, None].expand(-1, self.perturbed, -1)
+        return BodyParameters(true @ axis_angle_to_matrix(noise), betas, camera)
 
     def _errors(self, bodies: Bodies, batch: Observations) -> tuple[dict[str, Tensor], Tensor]:
         joints, true = bodies.joints_m, batch.joints_m[:, None].expand_as(bodies.joints_m)

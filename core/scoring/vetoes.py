@@ -1,0 +1,88 @@
+"""What disqualifies a hypothesis whatever its score: a body that can't be, or one that was seen elsewhere.
+
+Bounds are set so that they hardly ever speak against the truth: 99 of 100 true bodies of the made domains pass each
+of them beside a real detector's keypoints (``tests/benchmarks/mining.py`` measures it).
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+
+from alignhmr.core.geometry.rotations import axis_angle_to_matrix
+from alignhmr.core.synthetic.contact import self_contact
+from alignhmr.core.synthetic.poses import LIMITS, euler_zyx, mirror
+
+_LEFT_OR_MIDDLE = list(LIMITS)
+_LOW, _HIGH = (torch.tensor([[ends[side] for ends in LIMITS[j]] for j in LIMITS]) for side in (0, 1))
+
+
+@dataclass(frozen=True)
+class VetoRule:
+    """Bounds beyond which a hypothesis can be no winner."""
+
+    joint_slack_rad: float = 1.0
+    """How far a joint may turn beyond what goniometry says, about any axis."""
+    contact: float = 1.3
+    """How deep two parts of the body may sink into each other, over the smaller radius."""
+    keypoint_confidence: float = 0.7
+    """Keypoints seen with less are no witnesses."""
+    keypoint_off: float = 0.35
+    """How far a witness may lie from its place, in half crops."""
+    keypoint_share: float = 0.25
+    """Of the witnesses that may lie farther."""
+
+
+def vetoes(
+    pose_aa: Float[np.ndarray, "hyps 24 3"],
+    joints_m: Float[np.ndarray, "hyps 24 3"],
+    radii_m: Float[np.ndarray, "capsules"],
+    projected_px: Float[np.ndarray, "hyps keypoints 2"],
+    keypoints_px: Float[np.ndarray, "keypoints 3"],
+    crop_px: Float[np.ndarray, "3"],
+    rule: VetoRule | None = None,
+) -> dict[str, Bool[np.ndarray, "hyps"]]:
+    """Which hypotheses each veto hits: ``joint_limits``, ``self_contact``, ``keypoints``."""
+    rule = rule or VetoRule()
+    return {
+        "joint_limits": beyond_limits(pose_aa) > rule.joint_slack_rad,
+        "self_contact": np.array([self_contact(body, radii_m) for body in joints_m]) > rule.contact,
+        "keypoints": contradicted(projected_px, keypoints_px, crop_px, rule) > rule.keypoint_share,
+    }
+
+
+def beyond_limits(pose_aa: Float[np.ndarray, "hyps 24 3"]) -> Float[np.ndarray, "hyps"]:
+    """Angle in radians by which the worst joint of each body would have to turn back into its range."""
+    rotations = axis_angle_to_matrix(torch.as_tensor(np.asarray(pose_aa, np.float32)))
+    both = torch.stack([rotations, mirror(rotations)])[..., _LEFT_OR_MIDDLE, :, :]
+    # Rz Ry Rx, as the limits are given; each rotation has two such triples of angles, and the nearer one counts.
+    y = torch.asin((-both[..., 2, 0]).clamp(-1, 1))
+    x = torch.atan2(both[..., 2, 1], both[..., 2, 2])
+    z = torch.atan2(both[..., 1, 0], both[..., 0, 0])
+    triples = torch.stack(
+        [torch.stack([x, y, z], -1), torch.stack([x + math.pi, math.pi - y, z + math.pi], -1)]
+    )
+    # An angle is the same a whole turn on.
+    middle, half = (_LOW + _HIGH) / 2, (_HIGH - _LOW) / 2
+    off = torch.remainder(triples - middle + math.pi, 2 * math.pi) - math.pi
+    nearest = euler_zyx(middle + torch.maximum(torch.minimum(off, half), -half))
+    # Of the turn from one to the other: |R - S|^2 = 4 (1 - cos angle).
+    chord = (both - nearest).square().sum((-1, -2))
+    angle = torch.acos((1 - chord / 4).clamp(-1, 1))
+    return angle.amin(0).amax(-1).amax(0).numpy()
+
+
+def contradicted(
+    projected_px: Float[np.ndarray, "hyps keypoints 2"],
+    keypoints_px: Float[np.ndarray, "keypoints 3"],
+    crop_px: Float[np.ndarray, "3"],
+    rule: VetoRule,
+) -> Float[np.ndarray, "hyps"]:
+    """Share of the surely seen keypoints that a hypothesis puts elsewhere; 0 without any."""
+    sure = keypoints_px[:, 2] >= rule.keypoint_confidence
+    if not sure.any():
+        return np.zeros(len(projected_px))
+    off = np.linalg.norm(projected_px[:, sure] - keypoints_px[sure, :2], axis=-1)
+    return (off > rule.keypoint_off * crop_px[2] / 2).mean(1)

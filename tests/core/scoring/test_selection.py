@@ -1,0 +1,63 @@
+"""Selection: a mean stays on the manifold, one hypothesis is itself, a crowd outvotes a stray."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from alignhmr.core.diffusion.parameters import BodyParameters
+from alignhmr.core.geometry.rotations import axis_angle_to_matrix
+from alignhmr.core.scoring.selection import SelectionRule, choose, mean_of_best, nearest_rotation
+
+
+def bodies(people: int = 2, hyps: int = 6, spread: float = 0.3) -> BodyParameters:
+    g = torch.Generator().manual_seed(0)
+    centre = torch.randn(people, 1, 24, 3, generator=g)
+    return BodyParameters(
+        axis_angle_to_matrix(centre) @ axis_angle_to_matrix(spread * torch.randn(people, hyps, 24, 3, generator=g)),
+        torch.randn(people, hyps, 10, generator=g), torch.rand(people, hyps, 3, generator=g),
+    )  # fmt: skip
+
+
+def test_the_mean_of_one_is_itself() -> None:
+    drawn, scores = bodies(), torch.randn(2, 6)
+    mean, chosen = mean_of_best(scores, drawn, 1), scores.argmax(1)
+    for person in range(2):
+        torch.testing.assert_close(
+            mean.rotations[person, 0], drawn.rotations[person, chosen[person]], atol=1e-5, rtol=0
+        )
+        torch.testing.assert_close(mean.betas[person, 0], drawn.betas[person, chosen[person]])
+
+
+@given(st.integers(1, 6), st.floats(0.01, 2.0))
+def test_means_are_rotations(best: int, spread: float) -> None:
+    mean = mean_of_best(torch.randn(2, 6), bodies(spread=spread), best).rotations
+    eye = torch.eye(3).expand_as(mean)
+    torch.testing.assert_close(mean @ mean.mT, eye, atol=1e-4, rtol=0)
+    assert (torch.linalg.det(mean) > 0.99).all()
+
+
+def test_the_mean_of_two_turns_about_one_axis_is_half_way() -> None:
+    two = axis_angle_to_matrix(torch.tensor([[0.0, 0.0, 0.2], [0.0, 0.0, 1.0]]))
+    half = axis_angle_to_matrix(torch.tensor([0.0, 0.0, 0.6]))
+    torch.testing.assert_close(nearest_rotation(two.mean(0)), half, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("method", ["mean", "mode"])
+def test_a_crowd_outvotes_a_stray(method) -> None:
+    """The best-scored stands alone, and four of nearly its score are of one mind."""
+    joints = torch.zeros(1, 5, 24, 3)
+    for index, place in enumerate((0.9, -0.02, 0.0, 0.02, 0.03)):
+        joints[0, index, 1:] = place
+    scores = torch.tensor([[0.1, 0.0, 0.0, 0.0, 0.0]])
+    assert choose(scores, joints, SelectionRule("top")).tolist() == [0]
+    assert choose(scores, joints, SelectionRule(method)).item() in (2, 3, 4)
+
+
+def test_sharp_scores_decide_alone() -> None:
+    joints = torch.randn(3, 8, 24, 3, generator=torch.Generator().manual_seed(1))
+    scores = torch.randn(3, 8, generator=torch.Generator().manual_seed(2))
+    sharp = choose(scores, joints, SelectionRule("mode", sharpness=1e4))
+    assert torch.equal(sharp, scores.argmax(1)) and math.isfinite(float(joints.sum()))
