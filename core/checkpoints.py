@@ -41,7 +41,7 @@ class CheckpointInfo:
     """Seed, steps, data and how it came about; not needed to load it."""
     metrics: dict[str, Any] = field(default_factory=dict)
     confidence: dict[str, Any] | None = None
-    """What a base model's spreads are worth: see ``scoring/confidence.py``."""
+    """What a base model's spreads, or a scorer's expected errors, are worth: see ``scoring/confidence.py``."""
     format_version: int = FORMAT_VERSION
 
 

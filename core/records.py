@@ -94,6 +94,9 @@ class Recovery:
     seed: int
     models: dict[str, str] = field(default_factory=dict)
     """Name -> digest of everything that touched the answer: body, detector, base, scorer."""
+    error_interval_mm: Float[np.ndarray, "2"] | None = None
+    """Low and high end of a 90 % interval of the selected answer's MPJPE; None where the scorer was never calibrated
+    (``scoring/confidence.py``)."""
     joint_error_mm: Float[np.ndarray, "24 3"] | None = None
     """Of each root-relative joint of the selected answer: expected error, and the low and high end of a 90 %
     interval; None where the base model was never calibrated (``scoring/confidence.py``)."""

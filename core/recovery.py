@@ -33,11 +33,11 @@ from alignhmr.core.geometry.rotations import matrix_to_axis_angle
 from alignhmr.core.perception.detector import Detector, load_detector
 from alignhmr.core.perception.silhouettes import SILHOUETTE_PX, silhouette_over
 from alignhmr.core.perception.views import shrunk, with_views
-from alignhmr.core.placement import place
+from alignhmr.core.placement import Bodies, place
 from alignhmr.core.records import Hypotheses, Intrinsics, Person, Picture, Recovery
-from alignhmr.core.scoring.confidence import JointConfidence
+from alignhmr.core.scoring.confidence import ErrorConfidence, JointConfidence
 from alignhmr.core.scoring.evidence import Claim, Evidence
-from alignhmr.core.scoring.scorer import HMRScorer
+from alignhmr.core.scoring.scorer import HMRScorer, Rating
 
 MAX_HYPOTHESES = 1000
 
@@ -53,7 +53,7 @@ class RecoveryRequest:
 
 
 @dataclass(frozen=True)
-class _Sight:
+class Sight:
     """One person, as a batch of one."""
 
     keypoints_px: Tensor
@@ -68,10 +68,11 @@ class Recoverer:
     def __init__(
         self, base: BaseModel, scorer: HMRScorer, body: BodyModel, detector: Detector, *,
         device: str = "cpu", steps: int = 4, digests: dict[str, str] | None = None,
-        confidence: JointConfidence | None = None,
+        confidence: JointConfidence | None = None, error_confidence: ErrorConfidence | None = None,
     ) -> None:  # fmt: skip
         self.base, self.scorer, self.body = base.to(device), scorer.to(device), body.to(device)
-        self.detector, self.device, self.steps, self.confidence = detector, device, steps, confidence
+        self.detector, self.device, self.steps = detector, device, steps
+        self.confidence, self.error_confidence = confidence, error_confidence
         self.models = {
             "body": f"{body.name}:{body.digest[:16]}",
             "detector": detector.name,
@@ -91,7 +92,7 @@ class Recoverer:
         body_model = BodyModel.load(body)
         base_path, scorer_path = resolve(base, "base"), resolve(scorer, "scorer")
         base_model, info = load_checkpoint(base_path, "base", body_digest=body_model.digest)
-        scorer_model, _ = load_checkpoint(scorer_path, "scorer", body_digest=body_model.digest)
+        scorer_model, scorer_info = load_checkpoint(scorer_path, "scorer", body_digest=body_model.digest)
         assert isinstance(base_model, BaseModel) and isinstance(scorer_model, HMRScorer)
         found = load_detector(detector, device, threads=threads) if isinstance(detector, str) else detector
         digests = {
@@ -100,9 +101,11 @@ class Recoverer:
             "scorer": f"{scorer_path.stem}:{file_digest(scorer_path)[:16]}",
         }
         confidence = JointConfidence.from_dict(info.confidence) if info.confidence else None
+        told = ErrorConfidence.from_dict(scorer_info.confidence) if scorer_info.confidence else None
         return cls(
-            base_model, scorer_model, body_model, found, device=device, digests=digests, confidence=confidence
-        )
+            base_model, scorer_model, body_model, found, device=device, digests=digests, confidence=confidence,
+            error_confidence=told,
+        )  # fmt: skip
 
     def find(self, picture: Picture) -> list[Person]:
         """People in the picture, most confident first, with views of them."""
@@ -145,27 +148,35 @@ class Recoverer:
         return vertices.cpu().numpy() + hyps.transl_cam_m[index]
 
     @torch.no_grad()
-    def _recover_one(self, request: RecoveryRequest) -> Recovery:
+    def hypothesise(self, request: RecoveryRequest) -> tuple[Sight, Bodies]:
+        """How the person was seen, and the hypotheses where they stand. InputError for evidence that can't be used."""
         person, camera, hyps = request.person, request.intrinsics, request.hypotheses
         if not 1 <= hyps <= MAX_HYPOTHESES:
             raise InputError(f"hypotheses is {hyps}; give a number from 1 to {MAX_HYPOTHESES}")
         keypoints, box = self._tensor(person.keypoints_px), self._tensor(person.box_px)
         crop = person_square(box[None])
         _check_evidence(keypoints, box, crop, self.base.sees_pixels and person.view is not None)
-        seen = _Sight(
-            keypoints[None],
-            crop,
-            self._tensor(camera.focal_px).expand(1),
-            self._tensor(camera.center_px)[None],
-        )
+        focal, center = self._tensor(camera.focal_px).expand(1), self._tensor(camera.center_px)[None]
+        sight = Sight(keypoints[None], crop, focal, center)
         noise = hypothesis_noise(hyps, torch.Generator().manual_seed(request.seed % 2**63)).to(self.device)
-        parameters = unpack(
-            self.base.sample(self._condition(person, seen, self.base), noise[None], self.steps)
-        )
-        bodies = place(parameters, self.body, seen)
-        evidence = self._evidence(person, seen)
-        rating = self.scorer(evidence, Claim.of(bodies, crop))
-        scores, expected_mm = rating.score[0], rating.error_mm[0]
+        drawn = self.base.sample(self._condition(person, sight, self.base), noise[None], self.steps)
+        return sight, place(unpack(drawn), self.body, sight)
+
+    @torch.no_grad()
+    def rate(self, person: Person, sight: Sight, bodies: Bodies) -> Rating:
+        """What the scorer makes of bodies that are claimed to be the person."""
+        return self.scorer(self._evidence(person, sight), Claim.of(bodies, sight.crop_px))
+
+    def _recover_one(self, request: RecoveryRequest) -> Recovery:
+        person, camera, hyps = request.person, request.intrinsics, request.hypotheses
+        sight, bodies = self.hypothesise(request)
+        rating = self.rate(person, sight, bodies)
+        scores, expected_mm = _array(rating.score[0]), _array(rating.error_mm[0])
+        selected, interval = int(scores.argmax()), None
+        if self.error_confidence is not None:
+            told = self.error_confidence.of(expected_mm)
+            expected_mm, interval = told[:, 0], told[selected, 1:]
+        parameters = bodies.parameters
         transl = bodies.transl_cam_m[0]
         joints_cam, keypoints_cam = (
             points[0] + transl[:, None] for points in (bodies.joints_m, bodies.keypoints_m)
@@ -182,7 +193,7 @@ class Recoverer:
         return Recovery(
             person=person,
             intrinsics=camera,
-            crop_px=_array(crop[0]),
+            crop_px=_array(sight.crop_px[0]),
             hypotheses=Hypotheses(
                 pose_aa=_array(matrix_to_axis_angle(parameters.rotations[0])),
                 betas=_array(parameters.betas[0]),
@@ -190,25 +201,26 @@ class Recoverer:
                 joints_cam_m=_array(joints_cam),
                 keypoints_cam_m=_array(keypoints_cam),
                 keypoints_px=_array(bodies.keypoints_px[0]),
-                scores=_array(scores),
-                expected_error_mm=_array(expected_mm),
+                scores=scores,
+                expected_error_mm=expected_mm,
             ),
-            selected=int(scores.argmax()),
+            selected=selected,
             joint_spread_mm=_array(spread),
             seed=request.seed,
             models=self.models,
+            error_interval_mm=interval,
             joint_error_mm=errors,
         )
 
-    def _condition(self, person: Person, seen: "_Sight", model: BaseModel | HMRScorer) -> Condition:
+    def _condition(self, person: Person, sight: Sight, model: BaseModel | HMRScorer) -> Condition:
         """What the model is told; each looks at crops of its own size."""
         crops = None
         if person.view is not None and model.sees_pixels:
             crops = self._tensor(shrunk(person.view, model.config.crop_px)).permute(2, 0, 1)[None]
-        return make_condition(seen.keypoints_px, seen.crop_px, seen.focal_px, seen.center_px, crops)
+        return make_condition(sight.keypoints_px, sight.crop_px, sight.focal_px, sight.center_px, crops)
 
-    def _evidence(self, person: Person, seen: "_Sight") -> Evidence:
-        x, y, side = seen.crop_px[0].tolist()
+    def _evidence(self, person: Person, sight: Sight) -> Evidence:
+        x, y, side = sight.crop_px[0].tolist()
         silhouette = silhouette_over(person, SquareCrop((x, y), side), SILHOUETTE_PX)
         if silhouette is None:
             silhouette = np.zeros((SILHOUETTE_PX, SILHOUETTE_PX))
@@ -220,8 +232,8 @@ class Recoverer:
             return torch.tensor([value is not None], device=self.device)
 
         return Evidence(
-            self._condition(person, seen, self.scorer),
-            seen.crop_px,
+            self._condition(person, sight, self.scorer),
+            sight.crop_px,
             self._tensor(detector_3d)[None],
             told(person.keypoints_3d_m),
             self._tensor(silhouette)[None] / 255,

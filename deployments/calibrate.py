@@ -1,4 +1,4 @@
-"""``alignhmr calibrate``: what a base model's spreads are worth on prepared people, written into its checkpoint."""
+"""``alignhmr calibrate``: what spreads and expected errors are worth on prepared people, written into checkpoints."""
 
 from dataclasses import replace
 from itertools import islice
@@ -15,7 +15,7 @@ from alignhmr.core.records import Person, Picture
 from alignhmr.core.recovery import Recoverer
 from alignhmr.deployments import torchvision_shim
 from alignhmr.deployments.storage import open_location
-from alignhmr.training.calibration import Calibrated, calibrate
+from alignhmr.training.calibration import DEAREST, Calibrated, calibrate
 from alignhmr.training.mixture import Mixture
 
 _HEADING = "## Calibration"
@@ -37,10 +37,10 @@ def run_calibrate(
     body: str | Path = "open", device: str = "auto", people: int = 1000, hypotheses: int = 20, seed: int = 0,
     console: Console | None = None,
 ) -> Calibrated:  # fmt: skip
-    """Writes the base model anew to ``out`` (.safetensors) with temperature and confidence, and its card beside it."""
+    """Writes both models anew into the folder ``out``, the base with temperature and confidence, and their cards."""
     console, out = console or Console(stderr=True, highlight=False), Path(out)
-    if out.suffix != ".safetensors":
-        raise InputError(f"--out is {out}; name a file that ends in .safetensors")
+    if out.exists() and not out.is_dir():
+        raise InputError(f"--out is {out}, a file; name a folder for both models")
     detector: Detector = _Prepared()  # type: ignore[assignment]
     torch.set_num_threads(1)
     torchvision_shim.install()
@@ -53,17 +53,41 @@ def run_calibrate(
             recoverer, sightings, hypotheses=hypotheses, seed=seed,
             data=f"{count} people of {Path(data).name}, digest {mixture.digest[:16]}",
         )  # fmt: skip
-    path = resolve(base, "base")
-    info = read_info(path)
-    config = {**info.config, "temperature": found.temperature}
-    info = replace(info, config=config, confidence=found.confidence.to_dict())
-    digest = save_checkpoint(out, recoverer.base, info, half=True)
-    card = path.with_suffix(".md")
-    if card.exists():
-        _write_card(card.read_text(encoding="utf-8"), out.with_suffix(".md"), digest, found)
+    for path, model, confidence, lines in (
+        (resolve(base, "base"), recoverer.base, found.confidence, lines_of(found)),
+        (resolve(scorer, "scorer"), recoverer.scorer, found.scorer, scorer_lines_of(found)),
+    ):
+        info = read_info(path)
+        config = info.config | ({"temperature": found.temperature} if info.kind == "base" else {})
+        info = replace(info, config=config, confidence=confidence.to_dict())
+        written = out / path.name
+        digest = save_checkpoint(written, model, info, half=True)
+        card = path.with_suffix(".md")
+        if card.exists():
+            _write_card(card.read_text(encoding="utf-8"), written.with_suffix(".md"), digest, lines)
+        console.print(str(written), markup=False)
     console.print(_table(found))
-    console.print(str(out), markup=False)
     return found
+
+
+def scorer_lines_of(found: Calibrated) -> list[str]:
+    """The scorer's section."""
+    lines = [
+        _HEADING,
+        "",
+        f"On {found.scorer.data}, {found.confidence.hypotheses} hypotheses each at temperature {found.temperature:g};"
+        " coverage and curve are of the half that the fit didn't see.",
+        "",
+        f"- {100 * found.scorer_coverage:.1f} % of selected answers have their true MPJPE in its 90 % interval",
+        f"- expected MPJPE less actual: {found.scorer_after.bias_mm:+.1f} mm, mean gap over tenths"
+        f" {found.scorer_after.gap_mm:.1f} mm",
+        "",
+        "| tenth | expected mm | actual mm |",
+        "|---|---|---|",
+    ]
+    bins = enumerate(found.scorer_after.bins, 1)
+    lines += [f"| {number} | {part.expected_mm:.0f} | {part.actual_mm:.0f} |" for number, part in bins]
+    return [*lines, ""]
 
 
 def lines_of(found: Calibrated) -> list[str]:
@@ -75,7 +99,8 @@ def lines_of(found: Calibrated) -> list[str]:
         f"On {confidence.data}, {confidence.hypotheses} hypotheses each; the curve and the coverage are of the half"
         " that the fit didn't see.",
         "",
-        f"- temperature {found.temperature:g}: the least energy score"
+        f"- temperature {found.temperature:g}: the least energy score of those whose mean"
+        f" hypothesis is at most {100 * DEAREST:g} % worse than the zero-noise answer"
         f" ({', '.join(f'{t:g}: {e:.1f} mm' for t, e in found.energy_mm.items())})",
         f"- {100 * found.coverage:.1f} % of true joint errors lie in their 90 % interval",
         f"- expected error less actual: {found.before.bias_mm:+.1f} mm before (the spread itself),"
@@ -92,7 +117,7 @@ def lines_of(found: Calibrated) -> list[str]:
     return [*lines, ""]
 
 
-def _write_card(text: str, path: Path, digest: str, found: Calibrated) -> None:
+def _write_card(text: str, path: Path, digest: str, section: list[str]) -> None:
     before, _, after = text.partition(_HEADING)
     rest = after.partition("\n## ")[2]
     recipe = f"## {rest}" if rest else ""
@@ -103,7 +128,7 @@ def _write_card(text: str, path: Path, digest: str, found: Calibrated) -> None:
         line if "sha256 `" not in line else line[: line.index("sha256 `")] + f"sha256 `{digest}`"
         for line in before.rstrip().splitlines()
     ]
-    path.write_text("\n".join([*lines, "", *lines_of(found), recipe]), encoding="utf-8")
+    path.write_text("\n".join([*lines, "", *section, recipe]), encoding="utf-8")
 
 
 def _table(found: Calibrated) -> Table:

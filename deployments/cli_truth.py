@@ -154,7 +154,7 @@ def calibrate(
     data: Annotated[
         str, typer.Argument(help="People to measure on, from `alignhmr prepare`; never trained on.")
     ],
-    out: Annotated[Path, typer.Option("--out", "-o", help="The calibrated checkpoint, .safetensors.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the calibrated base and scorer.")],
     base: Base = "starter",
     scorer: Scorer = "starter",
     body: Body = "open",
@@ -163,7 +163,7 @@ def calibrate(
     seed: Seed = 0,
     device: Device = "auto",
 ) -> None:
-    """Settle how far hypotheses spread, and what their spread says in mm of error, on people with a truth."""
+    """Settle how far hypotheses spread, and what spreads and scores say in mm of error, on people with a truth."""
     from alignhmr.deployments.calibrate import run_calibrate
 
     run_calibrate(

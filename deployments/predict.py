@@ -54,6 +54,7 @@ CONVENTIONS = {
     "score": "larger is better; comparable within one person only",
     "hypothesis_scores": "score of every hypothesis, in the order they were drawn; 0 is the noise-free one",
     "expected_error_mm": "the scorer's estimate of the mean joint error",
+    "error_interval_mm": "ends of the 90 % interval of that error; null where the scorer was never calibrated",
 }
 
 
@@ -277,6 +278,9 @@ def _person(recovery: Recovery, index: int) -> dict:
         "joint_error_mm": None if recovery.joint_error_mm is None else _listed(recovery.joint_error_mm, 1),
         "score": round(float(hyps.scores[chosen]), 6),
         "expected_error_mm": round(float(hyps.expected_error_mm[chosen]), 2),
+        "error_interval_mm": None
+        if recovery.error_interval_mm is None
+        else _listed(recovery.error_interval_mm, 1),
         "hypothesis_scores": _listed(hyps.scores, 6),
         "selected": int(chosen),
         "seed": recovery.seed,

@@ -1,9 +1,11 @@
 """What a base model's spreads are worth, measured on people whose truth is known and whom it didn't learn from.
 
 Two things are settled. The temperature of the initial noise is the one whose hypotheses lie best about the truth by
-the energy score (Gneiting and Raftery, JASA 2007, eq. 22), a proper rule: neither too sure nor too vague pays. With it,
-each joint's expected error and interval are fitted to the spread (``core/scoring/confidence.py``): on half of the
-people, so that the other half says how well that holds, and then on all of them.
+the energy score (Gneiting and Raftery, JASA 2007, eq. 22), a proper rule: neither too sure nor too vague pays; among
+those whose mean hypothesis is hardly worse than the zero-noise answer. With it, each joint's expected error and
+interval are fitted to the spread, and those of the whole answer to what the scorer expects
+(``core/scoring/confidence.py``): on half of the people, so that the other half says how well that holds, and then on
+all of them.
 """
 
 from collections.abc import Sequence
@@ -17,9 +19,17 @@ from alignhmr.core.metrics.hypotheses import Calibration, calibration, spread_mm
 from alignhmr.core.perception.views import from_jpeg
 from alignhmr.core.records import Intrinsics, Person
 from alignhmr.core.recovery import Recoverer, RecoveryRequest
-from alignhmr.core.scoring.confidence import JointConfidence, fit_confidence, interval_coverage
+from alignhmr.core.scoring.confidence import (
+    ErrorConfidence,
+    JointConfidence,
+    fit_confidence,
+    fit_error_confidence,
+    interval_coverage,
+)
 from alignhmr.training.sightings import Sighting, view_of
 
+DEAREST = 0.08
+"""How far above the zero-noise answer's error the mean of all hypotheses may lie."""
 TEMPERATURES: tuple[float, ...] = (0.7, 0.85, 1.0, 1.2, 1.4, 1.7, 2.0, 2.4, 2.8, 3.4)
 
 
@@ -30,7 +40,13 @@ class Answers:
     joints_m: Float[np.ndarray, "people hyps joints 3"]
     true_m: Float[np.ndarray, "people joints 3"]
     selected: np.ndarray
+    expected_mm: Float[np.ndarray, "people"]
+    """What the scorer told of the selected answers."""
     groups: list[str]
+
+    @property
+    def mpjpe_mm(self) -> Float[np.ndarray, "people hyps"]:
+        return 1000 * np.linalg.norm(self.joints_m - self.true_m[:, None], axis=-1).mean(-1)
 
     @property
     def spread_mm(self) -> Float[np.ndarray, "people joints"]:
@@ -44,7 +60,9 @@ class Answers:
 
     def part(self, keep: np.ndarray) -> "Answers":
         groups = [group for group, kept in zip(self.groups, keep, strict=True) if kept]
-        return Answers(self.joints_m[keep], self.true_m[keep], self.selected[keep], groups)
+        return Answers(
+            self.joints_m[keep], self.true_m[keep], self.selected[keep], self.expected_mm[keep], groups
+        )
 
 
 @dataclass(frozen=True)
@@ -61,30 +79,43 @@ class Calibrated:
     """Spread as it is, taken for the expected error, beside the actual one."""
     after: Calibration
     people: int
+    scorer: ErrorConfidence
+    scorer_coverage: float
+    """Share of selected answers whose true error lies in the 90 % interval of what the scorer expects."""
+    scorer_after: Calibration
 
 
 def answer(
     recoverer: Recoverer, sightings: Sequence[Sighting], *, hypotheses: int = 20, seed: int = 0
 ) -> Answers:
     """Everyone's hypotheses, as users get them: with the detector's keypoints, the scorer's choice, and a view."""
-    joints, true, selected = [], [], []
+    joints, true, selected, expected = [], [], [], []
     for index, sighting in enumerate(sightings):
         [recovery] = recoverer.recover_batch([request_of(sighting, seed + index, hypotheses)])
         found = recovery.hypotheses.joints_cam_m
         joints.append(found - found[:, :1])
         true.append(sighting.smpl24_cam_m - sighting.smpl24_cam_m[:1])
         selected.append(recovery.selected)
-    return Answers(np.stack(joints), np.stack(true), np.array(selected), [s.group for s in sightings])
+        expected.append(recovery.hypotheses.expected_error_mm[recovery.selected])
+    groups = [sighting.group for sighting in sightings]
+    return Answers(np.stack(joints), np.stack(true), np.array(selected), np.array(expected), groups)
 
 
 def request_of(sighting: Sighting, seed: int, hypotheses: int) -> RecoveryRequest:
     """What a user would ask about that person, the true box and camera being given."""
     person = Person(
         box_px=np.asarray(sighting.box_px), score=float(sighting.score), keypoints_px=sighting.keypoints_px,
-        keypoints_3d_m=sighting.keypoints_3d_m, view=view_of(sighting, from_jpeg(sighting.crop_jpeg)),
+        keypoints_3d_m=sighting.keypoints_3d_m, mask=sighting.mask,
+        mask_box_px=None if sighting.mask is None else _window_box(sighting),
+        view=view_of(sighting, from_jpeg(sighting.crop_jpeg)),
     )  # fmt: skip
     x, y = (float(value) for value in sighting.center_px)
     return RecoveryRequest(person, Intrinsics(float(sighting.focal_px), (x, y), "given"), seed, hypotheses)
+
+
+def _window_box(sighting: Sighting) -> Float[np.ndarray, "4"]:
+    x, y, side = (float(value) for value in sighting.window_px)
+    return np.array([x - side / 2, y - side / 2, x + side / 2, y + side / 2], np.float32)
 
 
 def energy_mm(answers: Answers) -> float:
@@ -108,19 +139,27 @@ def calibrate(
     base = recoverer.base
     config = base.config
     energies, found = {}, {}
+    told_by = recoverer.error_confidence
+    recoverer.error_confidence = None  # what the scorer says itself is what is put right
     try:
         for temperature in temperatures:
             base.config = replace(config, temperature=float(temperature))
             found[temperature] = answer(recoverer, sightings, hypotheses=hypotheses, seed=seed)
             energies[float(temperature)] = energy_mm(found[temperature])
     finally:
-        base.config = config
-    best = min(energies, key=energies.__getitem__)
+        base.config, recoverer.error_confidence = config, told_by
+    # Spread costs whoever takes one hypothesis at random, and may be wider than its score can pay for.
+    dear = {t: a.mpjpe_mm.mean() / a.mpjpe_mm[:, 0].mean() - 1 for t, a in found.items()}
+    affordable = [t for t in energies if dear[t] <= DEAREST] or [min(dear, key=dear.__getitem__)]
+    best = min(affordable, key=energies.__getitem__)
     answers = found[best]
     side = _halves(answers.groups)
     fitted, judged = answers.part(side), answers.part(~side)
     confidence = fit_confidence(fitted.spread_mm, fitted.error_mm, hypotheses=hypotheses, data=data)
     told, error, spread = confidence.of(judged.spread_mm), judged.error_mm, judged.spread_mm
+    half = fit_error_confidence(fitted.expected_mm, _of_selected(fitted), data=data)
+    scorer_told, scorer_error = half.of(judged.expected_mm), _of_selected(judged)
+    inside = (scorer_error >= scorer_told[:, 1]) & (scorer_error <= scorer_told[:, 2])
     return Calibrated(
         temperature=best,
         energy_mm=energies,
@@ -129,7 +168,14 @@ def calibrate(
         before=calibration(spread[:, 1:].ravel(), error[:, 1:].ravel()),
         after=calibration(told[:, 1:, 0].ravel(), error[:, 1:].ravel()),
         people=len(sightings),
+        scorer=fit_error_confidence(answers.expected_mm, _of_selected(answers), data=data),
+        scorer_coverage=float(inside.mean()),
+        scorer_after=calibration(scorer_told[:, 0], scorer_error),
     )
+
+
+def _of_selected(answers: Answers) -> Float[np.ndarray, "people"]:
+    return answers.mpjpe_mm[np.arange(len(answers.selected)), answers.selected]
 
 
 def _halves(groups: Sequence[str]) -> np.ndarray:

@@ -66,19 +66,8 @@ def fit_confidence(
     hypotheses: int, data: str,
 ) -> JointConfidence:  # fmt: skip
     """From spreads and true errors of answers; InputError for fewer than 50 people or non-finite numbers."""
-    people = len(error_mm)
-    if people < LEAST_PEOPLE:
-        raise InputError(f"{people} people are too few to calibrate on; give at least {LEAST_PEOPLE}")
-    if not (np.isfinite(spread_mm).all() and np.isfinite(error_mm).all()):
-        raise InputError("spreads or errors are not finite numbers; the model that answered is broken")
-    x = np.log(np.asarray(spread_mm, np.float64) + _FLOOR_MM)
-    error = np.asarray(error_mm, np.float64)
-    y = np.log(error + _FLOOR_MM)
-    centred = x - x.mean(0)
-    power = ((centred * y).sum(0) / np.maximum((centred**2).sum(0), 1e-9)).clip(0.0, 1.5)
-    raw = np.exp(power * x)
-    scale = error.mean(0) / raw.mean(0)  # right on average, in mm and not in logarithms
-    expected = np.maximum(scale * raw, 1e-9)
+    power, scale, expected = _fit_power(spread_mm, error_mm)
+    people, error = len(error_mm), np.asarray(error_mm, np.float64)
     tail = (1 - LEVEL) / 2
     low, high = np.quantile(error / expected, (tail, 1 - tail), axis=0)
     alone = np.stack([error.mean(0), *np.quantile(error, (tail, 1 - tail), axis=0)], -1)
@@ -87,6 +76,72 @@ def fit_confidence(
         high=tuple(high.tolist()), alone_mm=tuple((mean, below, above) for mean, below, above in alone.tolist()),
         hypotheses=hypotheses, people=people, data=data,
     )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ErrorConfidence:
+    """What a scorer's expected errors are worth on the answers that it selects; fitted on ``people`` people."""
+
+    scale: float
+    power: float
+    ratios: tuple[float, ...]
+    """Percentiles 1 to 99 of true over expected error."""
+    people: int
+    data: str
+    """What it was fitted on, for a reader."""
+
+    def of(self, told_mm: Float[np.ndarray, "*any"]) -> Float[np.ndarray, "*any 3"]:
+        """Expected error, and the low and high end of its 90 % interval."""
+        expected = self.scale * (np.asarray(told_mm, np.float64) + _FLOOR_MM) ** self.power
+        low, high = self.ratios[4], self.ratios[94]
+        return np.stack([expected, expected * low, expected * high], -1).astype(np.float32)
+
+    def chance_within(
+        self, expected_mm: Float[np.ndarray, "*any"], tolerance_mm: float
+    ) -> Float[np.ndarray, "*any"]:
+        """Probability that the true error is no larger, given the expected one of ``of``."""
+        ratio = tolerance_mm / np.maximum(np.asarray(expected_mm, np.float64), 1e-9)
+        return np.interp(ratio, (0.0, *self.ratios, 2 * self.ratios[-1]), (0.0, *_PERCENT, 1.0))
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "ErrorConfidence":
+        return cls(**{**values, "ratios": tuple(values["ratios"])})
+
+
+_PERCENT = tuple(percent / 100 for percent in range(1, 100))
+
+
+def fit_error_confidence(
+    told_mm: Float[np.ndarray, "people"], error_mm: Float[np.ndarray, "people"], *, data: str
+) -> ErrorConfidence:
+    """From what a scorer told and what was true; InputError for fewer than 50 people or non-finite numbers."""
+    power, scale, expected = _fit_power(np.asarray(told_mm)[:, None], np.asarray(error_mm)[:, None])
+    ratios = np.quantile(np.asarray(error_mm, np.float64) / expected[:, 0], _PERCENT)
+    return ErrorConfidence(
+        float(scale[0]), float(power[0]), tuple(ratios.tolist()), people=len(told_mm), data=data
+    )
+
+
+def _fit_power(
+    told_mm: Float[np.ndarray, "people any"], error_mm: Float[np.ndarray, "people any"]
+) -> tuple[np.ndarray, np.ndarray, Float[np.ndarray, "people any"]]:
+    """Power and scale by which what was told becomes the expected error, and that of these people."""
+    people = len(error_mm)
+    if people < LEAST_PEOPLE:
+        raise InputError(f"{people} people are too few to calibrate on; give at least {LEAST_PEOPLE}")
+    if not (np.isfinite(told_mm).all() and np.isfinite(error_mm).all()):
+        raise InputError("spreads or errors are not finite numbers; the model that answered is broken")
+    x = np.log(np.asarray(told_mm, np.float64) + _FLOOR_MM)
+    error = np.asarray(error_mm, np.float64)
+    y = np.log(error + _FLOOR_MM)
+    centred = x - x.mean(0)
+    power = ((centred * y).sum(0) / np.maximum((centred**2).sum(0), 1e-9)).clip(0.0, 1.5)
+    raw = np.exp(power * x)
+    scale = error.mean(0) / raw.mean(0)  # right on average, in mm and not in logarithms
+    return power, scale, np.maximum(scale * raw, 1e-9)
 
 
 def interval_coverage(

@@ -66,6 +66,7 @@ def recovery_columns(recovery: Recovery) -> dict[str, Any]:
         "selected": int(recovery.selected),
         "selected_joints_cam_m": hyps.joints_cam_m[recovery.selected],
         "joint_spread_mm": recovery.joint_spread_mm,
+        "error_interval_mm": recovery.error_interval_mm,
         "joint_error_mm": recovery.joint_error_mm,
         "seed": int(recovery.seed),
         "models": dict(recovery.models),
@@ -106,6 +107,7 @@ def recovery_of(row: Mapping[str, Any], body: "BodyModel") -> Recovery:
         joint_spread_mm=_array(row["joint_spread_mm"], _J),
         seed=int(row["seed"]),
         models=models,
+        error_interval_mm=None if row["error_interval_mm"] is None else _array(row["error_interval_mm"], 2),
         joint_error_mm=None if row["joint_error_mm"] is None else _array(row["joint_error_mm"], _J, 3),
     )
 

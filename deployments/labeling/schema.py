@@ -97,6 +97,7 @@ def recovery_fields(hypotheses: int) -> list[pa.Field]:
         _field("selected", pa.int32(), "index of the best-scored hypothesis; 0 is the zero-noise answer"),
         _field("selected_joints_cam_m", _numbers(_J * 3), "joints of the selected hypothesis"),
         _field("joint_spread_mm", _numbers(_J), "standard deviation over the hypotheses, root-relative"),
+        _field("error_interval_mm", _numbers(2), "90 % interval of the selected one's MPJPE; null if not calibrated"),
         _field("joint_error_mm", _numbers(_J * 3), "expected error and its 90 % interval; null if not calibrated"),
     ]  # fmt: skip
 

@@ -166,6 +166,9 @@ def _person(recovery: Recovery, joints_px: np.ndarray) -> PersonAnswer:
         joint_error_mm=None if recovery.joint_error_mm is None else _listed(recovery.joint_error_mm, 1),
         score=round(float(hypotheses.scores[chosen]), 6),
         expected_error_mm=round(float(hypotheses.expected_error_mm[chosen]), 2),
+        error_interval_mm=None
+        if recovery.error_interval_mm is None
+        else _listed(recovery.error_interval_mm, 1),
         hypothesis_scores=_listed(hypotheses.scores, 6),
         selected=int(chosen),
     )

@@ -115,6 +115,10 @@ class PersonAnswer(_Closed):
     expected_error_mm: Finite = Field(
         description="HMR-Scorer's estimate of the mean joint error, millimetres."
     )
+    error_interval_mm: list[Finite] | None = Field(
+        default=None,
+        description="Ends of the 90 % interval of that error, mm; null where the scorer was never calibrated.",
+    )
     hypothesis_scores: list[Finite] = Field(
         description="Score of every hypothesis, in the order they were drawn."
     )

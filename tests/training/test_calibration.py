@@ -14,7 +14,9 @@ def answers(width: float, people: int = 400, hyps: int = 16) -> Answers:
     rng = np.random.default_rng(0)
     true = rng.normal(0, 0.05, (people, 24, 3))
     joints = rng.normal(0, 0.05 * width, (people, hyps, 24, 3))
-    return Answers(joints, true, np.zeros(people, int), [f"g{i % 7}" for i in range(people)])
+    return Answers(
+        joints, true, np.zeros(people, int), np.full(people, 80.0), [f"g{i % 7}" for i in range(people)]
+    )
 
 
 def test_the_energy_score_is_least_where_hypotheses_are_drawn_as_the_truth_is() -> None:
@@ -40,7 +42,7 @@ class FakeRecoverer:
     """Its hypotheses spread by the temperature, and by a factor of the person's own, which the error follows."""
 
     def __init__(self, base) -> None:
-        self.base = base
+        self.base, self.error_confidence = base, "kept"
 
     def recover_batch(self, requests):
         from types import SimpleNamespace
@@ -51,7 +53,9 @@ class FakeRecoverer:
             doubt = float(request.person.score)
             spread = rng.normal(0, 0.05 * doubt * self.base.config.temperature, (request.hypotheses, 24, 3))
             spread[:, 0] = 0.0
-            answers.append(SimpleNamespace(hypotheses=SimpleNamespace(joints_cam_m=spread), selected=0))
+            told = np.full(request.hypotheses, 40.0 * doubt)  # right but for a factor
+            hyps = SimpleNamespace(joints_cam_m=spread, expected_error_mm=told)
+            answers.append(SimpleNamespace(hypotheses=hyps, selected=0))
         return answers
 
 
@@ -83,9 +87,13 @@ def test_temperature_and_confidence_are_recovered(monkeypatch) -> None:
         ),
     )
     base = SimpleNamespace(config=replace(BaseModelConfig("none"), temperature=1.1))
-    found = calibrate(FakeRecoverer(base), people(300), hypotheses=12, data="made up")  # type: ignore[arg-type]
+    asked = FakeRecoverer(base)
+    found = calibrate(asked, people(1500), hypotheses=12, data="made up")  # type: ignore[arg-type]
     assert found.temperature == 2.0 and base.config.temperature == 1.1
+    assert asked.error_confidence == "kept"
     assert 0.87 < found.coverage < 0.93
+    assert 0.85 < found.scorer_coverage < 0.95
+    assert abs(found.scorer_after.bias_mm) < 0.1 * found.scorer_after.bins[5].actual_mm
     assert abs(found.after.bias_mm) < 0.05 * np.mean([part.actual_mm for part in found.after.bins])
     ends = found.after.bins[0], found.after.bins[-1]
     assert ends[1].actual_mm > 2 * ends[0].actual_mm  # doubt is told apart

@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 
 from alignhmr.core.errors import InputError
-from alignhmr.core.scoring.confidence import JointConfidence, fit_confidence, interval_coverage
+from alignhmr.core.scoring.confidence import (
+    ErrorConfidence,
+    JointConfidence,
+    fit_confidence,
+    fit_error_confidence,
+    interval_coverage,
+)
 
 
 def people(count: int, seed: int, informative: bool = True) -> tuple[np.ndarray, np.ndarray]:
@@ -60,3 +66,37 @@ def test_too_few_people_and_broken_numbers_are_refused() -> None:
     error[3, 3] = np.nan
     with pytest.raises(InputError, match="not finite"):
         fit_confidence(spread, error, hypotheses=20, data="")
+
+
+def told_and_true(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """A scorer that says half of what is true on average, and compresses it."""
+    rng = np.random.default_rng(seed)
+    mean = rng.lognormal(4.5, 0.5, count)
+    return 0.5 * mean**0.9, mean * rng.gamma(6.0, 1 / 6.0, count)
+
+
+def test_expected_errors_of_a_scorer_are_put_right() -> None:
+    fitted = fit_error_confidence(*told_and_true(3000, 0), data="made up")
+    told, error = told_and_true(3000, 1)
+    expected, low, high = fitted.of(told).T
+    assert expected.mean() == pytest.approx(error.mean(), rel=0.05)
+    assert ((error >= low) & (error <= high)).mean() == pytest.approx(0.9, abs=0.02)
+    worst = told >= np.quantile(told, 0.9)
+    assert expected[worst].mean() == pytest.approx(error[worst].mean(), rel=0.08)
+    for tolerance in (60.0, 100.0, 150.0):
+        chance = fitted.chance_within(expected, tolerance)
+        assert chance.mean() == pytest.approx((error <= tolerance).mean(), abs=0.03)
+        # Not only on average: those of whom it is sure are right more often, by as much as it says.
+        sure = chance > 0.8
+        assert (error[sure] <= tolerance).mean() == pytest.approx(chance[sure].mean(), abs=0.05)
+    assert fitted.chance_within(np.array([50.0]), 0.0)[0] == 0.0
+    assert fitted.chance_within(np.array([50.0]), 1e6)[0] == 1.0
+    assert ErrorConfidence.from_dict(fitted.to_dict()) == fitted
+
+
+def test_a_scorer_that_told_no_numbers_is_refused() -> None:
+    told, error = told_and_true(60, 0)
+    with pytest.raises(InputError, match="not finite"):
+        fit_error_confidence(np.where(told > told[5], told, np.inf), error, data="")
+    with pytest.raises(InputError, match="at least 50"):
+        fit_error_confidence(told[:9], error[:9], data="")
