@@ -6,7 +6,7 @@ a checkpoint that doesn't belong is refused with the reason.
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,9 @@ from torch import nn
 
 from alignhmr.core.diffusion.model import BaseModel, BaseModelConfig
 from alignhmr.core.errors import CompatibilityError, InputError
-from alignhmr.core.first_format import config_of_first, is_first, tensors_of_first
 from alignhmr.core.scoring.scorer import HMRScorer, ScorerConfig
 
 FORMAT_VERSION = 2
-"""Format 1, of models that saw keypoints alone, is read, too (``first_format.py``)."""
 SHIPPED = Path(__file__).parent / "weights"
 _KINDS: dict[str, tuple[type[nn.Module], type]] = {
     "base": (BaseModel, BaseModelConfig),
@@ -78,9 +76,6 @@ def read_info(path: Path) -> CheckpointInfo:
     if header is None:
         raise CompatibilityError(f"{path} holds no alignhmr header; it was written by another program")
     info = CheckpointInfo(**json.loads(header))
-    if info.format_version == 1:
-        config = config_of_first(info.kind, info.config)
-        info = replace(info, config=config, format_version=FORMAT_VERSION)
     if info.format_version != FORMAT_VERSION:
         raise CompatibilityError(
             f"{path} has checkpoint format {info.format_version}, this alignhmr reads {FORMAT_VERSION};"
@@ -107,8 +102,6 @@ def load_checkpoint(
     model = model_type(config_type(**info.config))
     with safe_open(path, framework="pt") as file:
         tensors = {name: file.get_tensor(name).float() for name in file.keys()}
-    if is_first(tensors):
-        tensors = tensors_of_first(tensors)
     broken = [name for name, value in tensors.items() if not torch.isfinite(value).all()]
     if broken:
         raise InputError(f"{path} holds non-finite weights in {broken[0]}; the run that wrote it diverged")

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from alignhmr.core.body.model import BodyModel
+from alignhmr.core.body.model import BodyModel, BodyPoints
 from alignhmr.core.diffusion.parameters import BodyParameters
 from alignhmr.core.geometry.cameras import fit_translation, lift_crop_camera, project
 
@@ -49,12 +49,30 @@ def place(
     points = body.kinematics(parameters.rotations, parameters.betas)
     hyps = parameters.betas.shape[1]
     weights = seen.keypoints_px[..., 2] if weights is None else weights
-    focal, center, crop, observed, sure = (
-        value[:, None].expand(-1, hyps, *value.shape[1:])
-        for value in (seen.focal_px, seen.center_px, seen.crop_px, seen.keypoints_px[..., :2], weights)
+    focal, center, crop, observed, sure = _spread(
+        hyps, seen.focal_px, seen.center_px, seen.crop_px, seen.keypoints_px[..., :2], weights
     )
     prior = lift_crop_camera(parameters.camera, crop, focal, center) - points.joints[..., 0, :]
     transl = fit_translation(points.keypoints, observed, sure, focal, center, prior)
+    return _bodies(parameters, points, transl, focal, center)
+
+
+def stand(
+    parameters: BodyParameters, body: BodyModel, seen: Sight, transl_cam_m: Float[Tensor, "people hyps 3"]
+) -> Bodies:
+    """Bodies that are said to stand there, as labels say it; the crop camera is not looked at."""
+    points = body.kinematics(parameters.rotations, parameters.betas)
+    focal, center = _spread(parameters.betas.shape[1], seen.focal_px, seen.center_px)
+    return _bodies(parameters, points, transl_cam_m, focal, center)
+
+
+def _spread(hyps: int, *values: Tensor) -> list[Tensor]:
+    return [value[:, None].expand(-1, hyps, *value.shape[1:]) for value in values]
+
+
+def _bodies(
+    parameters: BodyParameters, points: BodyPoints, transl: Tensor, focal: Tensor, center: Tensor
+) -> Bodies:
     every = torch.cat([points.joints, points.keypoints], -2) + transl[..., None, :]
     pixels = project(every, focal, center)
     joints = points.joints.shape[-2]

@@ -1,7 +1,7 @@
 """How well HMR-Scorer judges: ranks within a person, over a set, what selection gains, and what it costs.
 
 The evaluator's figures on the base model's own 20 hypotheses, true boxes and cameras given, over 12 limb joints.
-``srcc_group`` is the rank correlation of scores and MPJPE among one person's hypotheses, ``plcc`` the linear correlation
+``srcc_group`` is the rank correlation of scores and MPJPE among one person's hypotheses, ``plcc`` the linear one
 of the expected error with the true one over all hypotheses of all people, ``selection_gain`` the share of the way from
 the zero-noise answer to the best of 20 that selection goes; its interval draws whole clips. ``coverage90`` is the share
 of selected answers whose MPJPE lies in the interval that the scorer told, ``worst_tenth`` the median error of the tenth
