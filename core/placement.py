@@ -4,6 +4,7 @@ The model's own idea of where a body stands, its crop camera, is the prior; the 
 in closed form about it.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -64,6 +65,18 @@ def stand(
     points = body.kinematics(parameters.rotations, parameters.betas)
     focal, center = _spread(parameters.betas.shape[1], seen.focal_px, seen.center_px)
     return _bodies(parameters, points, transl_cam_m, focal, center)
+
+
+def together(parts: Sequence[Bodies]) -> Bodies:
+    """Hypotheses of several makers about the same people, one after another."""
+    parameters = BodyParameters(
+        *(
+            torch.cat([getattr(part.parameters, name) for part in parts], 1)
+            for name in ("rotations", "betas", "camera")
+        )
+    )
+    names = ("joints_m", "keypoints_m", "transl_cam_m", "joints_px", "keypoints_px")
+    return Bodies(parameters, *(torch.cat([getattr(part, name) for part in parts], 1) for name in names))
 
 
 def _spread(hyps: int, *values: Tensor) -> list[Tensor]:

@@ -11,25 +11,14 @@ from rich.table import Table
 from alignhmr.core.checkpoints import read_info, resolve, save_checkpoint
 from alignhmr.core.errors import InputError
 from alignhmr.core.perception.detector import Detector
-from alignhmr.core.records import Person, Picture
 from alignhmr.core.recovery import Recoverer
 from alignhmr.deployments import torchvision_shim
+from alignhmr.deployments.prepared import NobodySearched
 from alignhmr.deployments.storage import open_location
 from alignhmr.training.calibration import DEAREST, Calibrated, calibrate
 from alignhmr.training.mixture import Mixture
 
 _HEADING = "## Calibration"
-
-
-class _Prepared:
-    """Prepared people were found already; nobody is looked for."""
-
-    name, digest = "prepared", "0" * 64
-
-    def find(self, picture: Picture) -> list[Person]:
-        raise AssertionError("prepared people are not searched for")
-
-    from_boxes = find  # type: ignore[assignment]
 
 
 def run_calibrate(
@@ -41,7 +30,7 @@ def run_calibrate(
     console, out = console or Console(stderr=True, highlight=False), Path(out)
     if out.exists() and not out.is_dir():
         raise InputError(f"--out is {out}, a file; name a folder for both models")
-    detector: Detector = _Prepared()  # type: ignore[assignment]
+    detector: Detector = NobodySearched()  # type: ignore[assignment]
     torch.set_num_threads(1)
     torchvision_shim.install()
     recoverer = Recoverer.load(base=base, scorer=scorer, body=body, detector=detector, device=device)

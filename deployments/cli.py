@@ -29,7 +29,7 @@ from alignhmr.deployments.cli_options import (
     show_version,
 )  # fmt: skip
 from alignhmr.deployments.cli_training import train_app
-from alignhmr.deployments.cli_truth import calibrate, evaluate, prepare, synth
+from alignhmr.deployments.cli_truth import calibrate, clean, evaluate, prepare, synth
 
 app = typer.Typer(
     name="alignhmr",
@@ -142,6 +142,7 @@ def serve(
 app.command()(synth)
 app.command()(prepare)
 app.command()(calibrate)
+app.command()(clean)
 
 
 @app.command()

@@ -177,3 +177,35 @@ def calibrate(
         seed=seed,
         device=device,
     )
+
+
+def clean(
+    data: Annotated[
+        str, typer.Argument(help="Labelled people, from `alignhmr prepare`: a folder or s3:// prefix.")
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for who is left, manifest and report.")],
+    tolerance: Annotated[
+        float, typer.Option(min=1, help="A label is right if its error is at most so many mm.")
+    ] = 150.0,
+    precision: Annotated[
+        float, typer.Option(min=0.01, max=0.999, help="Share of the kept labels that shall be right.")
+    ] = 0.9,
+    relabel: Annotated[
+        bool, typer.Option(help="Replace a bad label by the model's answer where that is clearly better.")
+    ] = True,
+    base: Base = "starter",
+    scorer: Scorer = "starter",
+    body: Body = "open",
+    hypotheses: Hypotheses = 20,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes that judge. [one a core]")] = None,
+    seed: Seed = 0,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is in --out.")] = False,
+) -> None:
+    """Clean labels: keep the ones to be trusted, replace or drop the others, and show examples."""
+    from alignhmr.core.scoring.cleaning import CleaningRule
+    from alignhmr.deployments.cleaning.command import run_clean
+
+    run_clean(
+        data, out, rule=CleaningRule(tolerance, precision), relabel=relabel, base=base, scorer=scorer, body=body,
+        hypotheses=hypotheses, workers=workers, seed=seed, overwrite=overwrite,
+    )  # fmt: skip

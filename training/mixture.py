@@ -60,8 +60,8 @@ class Source:
     def __init__(self, location: str, seed: int, block_shards: int, open_location: OpenLocation) -> None:
         """InputError where there is no folder, nobody in it, or a file that can't be read."""
         self.location = location
-        self._filesystem, folder = open_location(location)
-        self.files = _files(location, self._filesystem, folder)
+        self.filesystem, folder = open_location(location)
+        self.files = _files(location, self.filesystem, folder)
         self.rows = sum(file.rows for file in self.files)
         self._seed, self._block_shards = seed, block_shards
         self._held: OrderedDict[int, Shard] = OrderedDict()
@@ -102,7 +102,7 @@ class Source:
         while len(self._held) >= self._block_shards:
             self._held.popitem(last=False)
         file = self.files[index]
-        shard = read_shard(self._filesystem, file.path)
+        shard = read_shard(self.filesystem, file.path)
         if len(shard) != file.rows:
             raise InputError(
                 f"{file.path} had {file.rows} people when training began and has {len(shard)} now; leave the folder"

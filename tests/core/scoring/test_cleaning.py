@@ -30,7 +30,9 @@ def test_the_precision_that_was_asked_for(confidence, precision) -> None:
     kept = np.array([decision == "keep" for decision in found.decisions])
     assert found.expected_precision == pytest.approx(precision, abs=0.01)
     assert (error[kept] <= 120).mean() == pytest.approx(precision, abs=0.03)
-    assert judged[kept].max() == pytest.approx(found.threshold_mm) and judged[~kept].min() >= judged[kept].max()
+    assert (
+        judged[kept].max() == pytest.approx(found.threshold_mm) and judged[~kept].min() >= judged[kept].max()
+    )
     assert set(found.decisions) == {"keep", "drop"}
 
 
@@ -43,7 +45,9 @@ def test_the_model_s_answer_replaces_a_label_that_is_clearly_worse(confidence) -
 
 def test_where_nothing_can_be_trusted_nothing_is_kept(confidence) -> None:
     found = clean(np.full(5, 900.0), None, confidence)
-    assert found.decisions == ["drop"] * 5 and found.threshold_mm == 0.0 and np.isnan(found.expected_precision)
+    assert (
+        found.decisions == ["drop"] * 5 and found.threshold_mm == 0.0 and np.isnan(found.expected_precision)
+    )
 
 
 @given(st.floats(0.0, 50.0), st.floats(1.0, 10.0))

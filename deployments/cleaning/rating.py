@@ -1,0 +1,129 @@
+"""What one process of ``alignhmr clean`` does: every label of a file beside the model's own answer, rated."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from pyarrow import fs as arrow_fs
+from torch import Tensor
+
+from alignhmr.core.diffusion.parameters import BodyParameters
+from alignhmr.core.errors import InputError
+from alignhmr.core.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
+from alignhmr.core.placement import Bodies, Sight, stand, together
+from alignhmr.core.recovery import Recoverer, RecoveryRequest
+from alignhmr.core.scoring.cleaning import judged_mm, off_mm
+from alignhmr.deployments import torchvision_shim
+from alignhmr.deployments.prepared import NobodySearched
+from alignhmr.training.calibration import request_of
+from alignhmr.training.sighting_shards import read_shard
+from alignhmr.training.sightings import Sighting
+
+
+@dataclass(frozen=True)
+class Judges:
+    """Which models judge; it travels to the workers."""
+
+    base: str
+    scorer: str
+    body: str
+    hypotheses: int
+    seed: int
+
+    def load(self) -> Recoverer:
+        detector: Any = NobodySearched()
+        return Recoverer.load(
+            base=self.base, scorer=self.scorer, body=self.body, detector=detector, device="cpu"
+        )
+
+
+@dataclass(frozen=True)
+class RatedLabel:
+    """What is thought of a label, in mm, and of the answer that would replace it."""
+
+    id: str
+    expected_mm: float
+    off_mm: float
+    own_expected_mm: float
+    own_off_mm: float
+    own: Mapping[str, np.ndarray]
+    """The answer: fields of a ``Sighting``."""
+    failure: str = ""
+    """Why it couldn't be judged."""
+
+    @property
+    def judged_mm(self) -> float:
+        return float(judged_mm(np.float64(self.expected_mm), np.float64(self.off_mm)))
+
+    @property
+    def own_judged_mm(self) -> float:
+        return float(judged_mm(np.float64(self.own_expected_mm), np.float64(self.own_off_mm)))
+
+    def relabelled(self, sighting: Sighting) -> Sighting:
+        """The person with the model's answer for a label."""
+        return replace(sighting, **self.own, facts={**sighting.facts, "relabelled": True})
+
+
+class RateLabels:
+    """A worker: rates everyone in the files that it is given."""
+
+    def __init__(self, filesystem: arrow_fs.FileSystem, judges: Judges) -> None:
+        torch.set_num_threads(1)  # there is a worker for each core
+        torchvision_shim.install()
+        self.filesystem, self.judges, self.recoverer = filesystem, judges, judges.load()
+
+    def __call__(self, path: str) -> list[RatedLabel]:
+        shard = read_shard(self.filesystem, path)
+        return [self._rated(sighting, index) for index, sighting in enumerate(shard)]
+
+    def _rated(self, sighting: Sighting, index: int) -> RatedLabel:
+        request = request_of(sighting, self.judges.seed + index, self.judges.hypotheses)
+        try:
+            return rated(self.recoverer, sighting, request)
+        except InputError as error:
+            return RatedLabel(sighting.id, *[float("inf")] * 4, own={}, failure=str(error))
+
+
+@torch.no_grad()
+def rated(recoverer: Recoverer, sighting: Sighting, request: RecoveryRequest) -> RatedLabel:
+    """The label is judged where it says that the person stands; one look at the picture serves label and answers."""
+    sight, answers = recoverer.hypothesise(request)
+    rating = recoverer.rate(request.person, sight, together([_labelled(recoverer, sighting, sight), answers]))
+    expected = rating.error_mm[0].numpy()
+    if recoverer.error_confidence is not None:
+        expected = recoverer.error_confidence.of(expected)[:, 0]
+    chosen = int(rating.score[0, 1:].argmax())
+    own = _own(answers, chosen)
+    depths = np.array([sighting.smpl24_cam_m[0, 2], own["smpl24_cam_m"][0, 2]])
+    projected = [_projected(recoverer, sighting, sight), answers.keypoints_px[0, chosen].numpy()]
+    offs = off_mm(np.stack(projected), sighting.keypoints_px, depths, float(sighting.focal_px))
+    return RatedLabel(
+        sighting.id, float(expected[0]), float(offs[0]), float(expected[1 + chosen]), float(offs[1]), own
+    )
+
+
+def _labelled(recoverer: Recoverer, sighting: Sighting, sight: Sight) -> Bodies:
+    def tensor(value: np.ndarray) -> Tensor:
+        return torch.as_tensor(np.asarray(value, np.float32))[None, None]
+
+    rotations = axis_angle_to_matrix(tensor(sighting.pose_aa))
+    parameters = BodyParameters(rotations, tensor(sighting.betas), torch.zeros(1, 1, 3))
+    return stand(parameters, recoverer.body, sight, tensor(sighting.transl_cam_m))
+
+
+def _projected(recoverer: Recoverer, sighting: Sighting, sight: Sight) -> np.ndarray:
+    return _labelled(recoverer, sighting, sight).keypoints_px[0, 0].numpy()
+
+
+def _own(answers: Bodies, chosen: int) -> dict[str, np.ndarray]:
+    transl = answers.transl_cam_m[0, chosen]
+    values = {
+        "pose_aa": matrix_to_axis_angle(answers.parameters.rotations[0, chosen]),
+        "betas": answers.parameters.betas[0, chosen],
+        "transl_cam_m": transl,
+        "smpl24_cam_m": answers.joints_m[0, chosen] + transl,
+        "coco23_cam_m": answers.keypoints_m[0, chosen] + transl,
+    }
+    return {name: value.numpy().astype(np.float32) for name, value in values.items()}
