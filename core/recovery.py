@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from alignhmr.core.body.model import BodyModel
@@ -38,6 +38,8 @@ from alignhmr.core.records import Hypotheses, Intrinsics, Person, Picture, Recov
 from alignhmr.core.scoring.confidence import ErrorConfidence, JointConfidence
 from alignhmr.core.scoring.evidence import Claim, Evidence
 from alignhmr.core.scoring.scorer import HMRScorer, Rating
+from alignhmr.core.scoring.vetoes import vetoes
+from alignhmr.core.synthetic.contact import radii_of
 
 MAX_HYPOTHESES = 1000
 
@@ -73,6 +75,7 @@ class Recoverer:
         self.base, self.scorer, self.body = base.to(device), scorer.to(device), body.to(device)
         self.detector, self.device, self.steps = detector, device, steps
         self.confidence, self.error_confidence = confidence, error_confidence
+        self._radii_m: np.ndarray | None = None
         self.models = {
             "body": f"{body.name}:{body.digest[:16]}",
             "detector": detector.name,
@@ -166,6 +169,16 @@ class Recoverer:
     def rate(self, person: Person, sight: Sight, bodies: Bodies) -> Rating:
         """What the scorer makes of bodies that are claimed to be the person."""
         return self.scorer(self._evidence(person, sight), Claim.of(bodies, sight.crop_px))
+
+    def vetoes(self, recovery: Recovery) -> dict[str, Bool[np.ndarray, "hyps"]]:
+        """Which hypotheses are out of the question, and why (``scoring/vetoes.py``)."""
+        if self._radii_m is None:
+            self._radii_m = radii_of(self.body)
+        hyps = recovery.hypotheses
+        return vetoes(
+            hyps.pose_aa, hyps.joints_cam_m, self._radii_m, hyps.keypoints_px, recovery.person.keypoints_px,
+            recovery.crop_px,
+        )  # fmt: skip
 
     def _recover_one(self, request: RecoveryRequest) -> Recovery:
         person, camera, hyps = request.person, request.intrinsics, request.hypotheses

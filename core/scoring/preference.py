@@ -23,7 +23,7 @@ class MiningRule:
     """Winners are among so many best, and losers among so many worst."""
     margin: float = 0.3
     """Least difference in score; with sigma = 5 in the ranking loss, 0.3 is a preference of 82 %."""
-    apart_mm: float = 0.0
+    apart_mm: float = 20.0
     """How far the winner or the loser of a pair must be from those of every other pair, in MPJPE."""
     min_hypotheses: int = 4
     max_expected_error_mm: float = 250.0

@@ -9,6 +9,7 @@ meshes would cost a tenth of a second.
 import numpy as np
 from jaxtyping import Float
 
+from alignhmr.core.body.model import BodyModel
 from alignhmr.core.body.skeleton import JOINTS
 from alignhmr.core.synthetic.rasterizer import compiled
 from alignhmr.core.synthetic.skinning import Skin
@@ -65,10 +66,21 @@ ALLOWED_OVERLAP = 0.3
 
 def radii_m(skin: Skin) -> Float[np.ndarray, "capsules"]:
     """Lower-quartile distance of each part's vertices from its bone, on the mean body: trunks are wider than deep."""
-    ends = segments(skin.joint_template_m)
+    return _radii_m(skin.template_m, skin.part, skin.joint_template_m)
+
+
+def radii_of(body: BodyModel) -> Float[np.ndarray, "capsules"]:
+    """The same of any body of SMPL's format."""
+    data = body._body
+    template = data.v_template.astype(np.float64)
+    return _radii_m(template, data.weights.argmax(1), data.J_regressor.astype(np.float64) @ template)
+
+
+def _radii_m(template_m: np.ndarray, part: np.ndarray, joints_m: np.ndarray) -> np.ndarray:
+    ends = segments(joints_m)
     found = []
     for index, (_, _, _, parts) in enumerate(_BONES):
-        own = skin.template_m[np.isin(skin.part, [_J(part) for part in parts])]
+        own = template_m[np.isin(part, [_J(name) for name in parts])]
         a, b = ends[index]
         along = np.clip(((own - a) * (b - a)).sum(1) / ((b - a) ** 2).sum(), 0, 1)
         found.append(np.quantile(np.linalg.norm(own - a - along[:, None] * (b - a), axis=1), 0.25))

@@ -24,7 +24,9 @@ class Pairs(_Closed):
     """Mirrors ``MiningRule``, which says what each key means."""
 
     pairs: PositiveInt
+    top: PositiveInt
     margin: float = Field(ge=0)
+    apart_mm: float = Field(ge=0)
     min_hypotheses: int = Field(ge=2)
     max_expected_error_mm: float = Field(gt=0)
 

@@ -68,11 +68,15 @@ def label(job: Job, ledger: ActorHandle) -> Iterator[dict[str, Any]]:
     recovered = people.map_batches(
         Recover,
         fn_constructor_args=[job.models, ledger],
-        fn_constructor_kwargs={"hypotheses": config.hypotheses, "seed": config.seed},
+        fn_constructor_kwargs={
+            "hypotheses": config.hypotheses,
+            "seed": config.seed,
+            "rule": config.pairs.rule(),
+        },
         **_model_stage(use.recover, _gpus(job.models.device)),
     )
     recovered = job.captioner.after_recovery(recovered)
-    ending = partial(finish, rule=config.pairs.rule(), ledger=ledger, package_version=job.package_version)
+    ending = partial(finish, package_version=job.package_version)
     rows = recovered.map_batches(ending, **light)
     written = rows.map_batches(partial(_write, output=job.output), batch_size=use.rows_per_part, **light)
     try:

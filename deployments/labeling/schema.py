@@ -105,6 +105,11 @@ def recovery_fields(hypotheses: int) -> list[pa.Field]:
 def origin_fields() -> list[pa.Field]:
     """Columns that say what made the row."""
     return [
+        _field(
+            "vetoes",
+            pa.list_(pa.string()),
+            "what speaks against each hypothesis whatever its score, or null",
+        ),
         _field("pairs", pa.list_(_PAIR), "hypotheses preferred over others; null where none could be made"),
         _field("abstained", pa.string(), "why there are no pairs; null where there are"),
         _field("seed", pa.int64(), "of this person, from the run's seed and the row's identity"),

@@ -157,9 +157,11 @@ class FindPeople:
 
 
 class Recover:
-    """People to hypotheses with scores. Error rows pass through."""
+    """People to hypotheses with scores, vetoes and preference pairs. Error rows pass through."""
 
-    def __init__(self, models: Models, ledger: ActorHandle, *, hypotheses: int, seed: int) -> None:
+    def __init__(
+        self, models: Models, ledger: ActorHandle, *, hypotheses: int, seed: int, rule: MiningRule | None = None
+    ) -> None:  # fmt: skip
         from alignhmr.core.geometry.cameras import intrinsics_for
         from alignhmr.core.recovery import RecoveryRequest
 
@@ -168,7 +170,7 @@ class Recover:
             RecoveryRequest,
             intrinsics_for,
         )
-        self.ledger, self.hypotheses, self.seed = ledger, hypotheses, seed
+        self.ledger, self.hypotheses, self.seed, self.rule = ledger, hypotheses, seed, rule or MiningRule()
         self.schema = row_schema(hypotheses)
 
     def __call__(self, table: pa.Table) -> pa.Table:
@@ -180,6 +182,7 @@ class Recover:
             ):
                 row.update(answer)
             counts["recovered"] += sum(row["error_code"] is None for row in people)
+            counts["pairs"] += sum(len(row.get("pairs") or ()) for row in people)
             counts.update(f"error.{row['error_code']}" for row in people if row["error_code"])
             return table_from_rows(rows, self.schema)
 
@@ -195,7 +198,7 @@ class Recover:
 
     def _answers(self, requests: list) -> list[dict[str, Any]]:
         try:
-            return [_checked(recovery) for recovery in self.recoverer.recover_batch(requests)]
+            return [self._columns(recovery) for recovery in self.recoverer.recover_batch(requests)]
         except Exception as error:
             if len(requests) == 1:
                 log.warning("recovering a person raised", exc_info=True)
@@ -203,29 +206,29 @@ class Recover:
         # One of them is to blame: answer each by itself.
         return [answer for request in requests for answer in self._answers([request])]
 
+    def _columns(self, recovery: Recovery) -> dict[str, Any]:
+        columns = _checked(recovery)
+        if "error_code" in columns:
+            return columns
+        vetoed, hyps = self.recoverer.vetoes(recovery), recovery.hypotheses
+        mined = mine_pairs(
+            hyps.scores, hyps.expected_error_mm, self.rule, vetoed=vetoed,
+            joints_m=hyps.joints_cam_m - hyps.joints_cam_m[:, :1],
+        )  # fmt: skip
+        against = [[name for name, hit in vetoed.items() if hit[index]] for index in range(len(hyps))]
+        columns["vetoes"] = [",".join(names) or None for names in against]
+        if isinstance(mined, Abstention):
+            return columns | {"abstained": mined.reason}
+        return columns | {"pairs": [vars(pair) for pair in mined]}
 
-def finish(table: pa.Table, rule: MiningRule, ledger: ActorHandle, package_version: str) -> pa.Table:
-    """Adds what follows from the numbers: preference pairs, and what made the row."""
-    with _counting(ledger, "pairs") as counts:
-        wanted = table.select(["error_code", "scores", "expected_error_mm"])
-        mined = [_mine(row, rule) for row in rows_from_table(wanted)]
-        counts["pairs"] += sum(len(pairs or ()) for pairs, _ in mined)
-        return with_columns(
-            table,
-            pairs=[pairs for pairs, _ in mined],
-            abstained=[reason for _, reason in mined],
-            package_version=[package_version] * table.num_rows,
-            schema_version=[SCHEMA_VERSION] * table.num_rows,
-        )
 
-
-def _mine(row: Mapping[str, Any], rule: MiningRule) -> tuple[list[dict] | None, str | None]:
-    if row["error_code"] is not None:
-        return None, None
-    mined = mine_pairs(row["scores"], row["expected_error_mm"], rule)
-    if isinstance(mined, Abstention):
-        return None, mined.reason
-    return [vars(pair) for pair in mined], None
+def finish(table: pa.Table, package_version: str) -> pa.Table:
+    """Adds what made the row."""
+    return with_columns(
+        table,
+        package_version=[package_version] * table.num_rows,
+        schema_version=[SCHEMA_VERSION] * table.num_rows,
+    )
 
 
 def person_seed(run_seed: int, image_sha256: str, person_index: int) -> int:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alignhmr.core.scoring.preference import Abstention, MiningRule, mine_pairs
+from alignhmr.core.scoring.preference import Abstention, MiningRule, group_advantages, mine_pairs
 
 CERTAIN = np.full(20, 60.0)
 
@@ -39,3 +39,46 @@ def test_pairs_follow_the_ranking(scores: list[float], count: int) -> None:
 )
 def test_abstentions_name_their_reason(scores: np.ndarray, expected_mm: np.ndarray, reason: str) -> None:
     assert mine_pairs(scores, expected_mm) == Abstention(reason)
+
+
+def test_winners_are_of_the_top_and_losers_of_the_bottom() -> None:
+    mined = mine_pairs(np.arange(20.0), CERTAIN, MiningRule(pairs=9, top=3))
+    assert isinstance(mined, list) and len(mined) == 3
+    assert {pair.winner for pair in mined} == {17, 18, 19} and {pair.loser for pair in mined} == {0, 1, 2}
+
+
+def test_the_vetoed_never_win_and_come_last() -> None:
+    vetoed = {"joint_limits": np.arange(20) == 19, "keypoints": np.arange(20) == 18}
+    mined = mine_pairs(np.arange(20.0), CERTAIN, vetoed=vetoed)
+    assert isinstance(mined, list) and mined[0].winner == 17 and mined[0].loser == 0
+    everyone = {"self_contact": np.ones(20, bool)}
+    assert mine_pairs(np.arange(20.0), CERTAIN, vetoed=everyone) == Abstention("vetoed")
+    # One that nobody vetoed, and the worst by score, still beats nobody.
+    only = {"keypoints": np.arange(20) != 0}
+    assert mine_pairs(np.arange(20.0), CERTAIN, vetoed=only) == Abstention("no_margin")
+
+
+def test_later_pairs_say_something_new() -> None:
+    """Winners stand at one place and losers at two: the second pair of equal bodies is left out."""
+    joints = np.zeros((8, 24, 3))
+    joints[0:2] += 0.5
+    joints[2:4] -= 0.5
+    scores = np.array([0.0, 0.1, 0.2, 0.3, 2.0, 2.1, 2.2, 2.3])
+    rule = MiningRule(pairs=4, top=4, apart_mm=100.0)
+    mined = mine_pairs(scores, np.full(8, 60.0), rule, joints_m=joints)
+    assert isinstance(mined, list) and [(pair.winner, pair.loser) for pair in mined] == [(7, 0), (6, 2)]
+    same = mine_pairs(scores, np.full(8, 60.0), rule, joints_m=np.zeros((8, 24, 3)))
+    assert isinstance(same, list) and len(same) == 1
+
+
+def test_advantages_are_about_the_mean_of_the_group() -> None:
+    scores = np.array([0.0, 1.0, 2.0, 3.0, 10.0])
+    found = group_advantages(scores, np.full(5, 60.0))
+    assert isinstance(found, np.ndarray)
+    assert found.mean() == pytest.approx(0.0) and found.std() == pytest.approx(1.0)
+    np.testing.assert_array_equal(np.argsort(found), np.arange(5))
+    # A vetoed one is as bad as the worst, and draws the others up.
+    vetoed = group_advantages(scores, np.full(5, 60.0), vetoed={"keypoints": np.arange(5) == 4})
+    assert isinstance(vetoed, np.ndarray) and vetoed[4] == vetoed[0] == vetoed.min() and vetoed.argmax() == 3
+    assert group_advantages(np.zeros(5), np.full(5, 60.0)) == Abstention("no_margin")
+    assert group_advantages(scores, np.full(5, 900.0)) == Abstention("unreliable")

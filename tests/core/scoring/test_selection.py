@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from alignhmr.core.diffusion.parameters import BodyParameters
@@ -31,6 +31,7 @@ def test_the_mean_of_one_is_itself() -> None:
         torch.testing.assert_close(mean.betas[person, 0], drawn.betas[person, chosen[person]])
 
 
+@settings(deadline=None)
 @given(st.integers(1, 6), st.floats(0.01, 2.0))
 def test_means_are_rotations(best: int, spread: float) -> None:
     mean = mean_of_best(torch.randn(2, 6), bodies(spread=spread), best).rotations

@@ -63,6 +63,12 @@ class FakeRecoverer:
     def recover_batch(self, requests: list) -> list[Recovery]:
         return [self._one(request) for request in requests]
 
+    def vetoes(self, recovery: Recovery) -> dict[str, np.ndarray]:
+        """The last hypothesis is out of the question."""
+        hit = np.zeros(len(recovery.hypotheses), bool)
+        hit[-1] = True
+        return {"joint_limits": hit, "keypoints": ~np.ones_like(hit)}
+
     def _one(self, request) -> Recovery:
         order = round(request.person.score * 255)
         if order == RECOVERY_RAISES:

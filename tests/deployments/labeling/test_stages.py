@@ -50,6 +50,14 @@ def test_another_seed_gives_other_hypotheses_of_the_same_people(answer, picture,
         np.testing.assert_array_equal(first["scores"], again["scores"])
 
 
+def test_vetoes_are_told_and_nobody_vetoed_wins(answer, picture, tmp_path):
+    rows = [row for seed in range(6) for row in answer(picture(tmp_path / "a.png", 60), seed=seed)]
+    assert all(row["vetoes"] == [None, None, None, "joint_limits"] for row in rows)
+    pairs = [pair for row in rows for pair in row["pairs"] or ()]
+    assert pairs and all(pair["winner"] != 3 for pair in pairs)
+    assert all((row["pairs"] is None) == (row["abstained"] is not None) for row in rows)
+
+
 def test_one_person_who_cannot_be_recovered_costs_the_others_nothing(answer, picture, tmp_path):
     good = picture(tmp_path / "good.png", 60)
     bad = [picture(tmp_path / f"{order}.png", order) for order in (250, 245)]
