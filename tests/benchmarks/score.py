@@ -6,7 +6,8 @@ of the expected error with the true one over all hypotheses of all people, ``sel
 the zero-noise answer to the best of 20 that selection goes; its interval draws whole clips. ``coverage90`` is the share
 of selected answers whose MPJPE lies in the interval that the scorer told, ``worst_tenth`` the median error of the tenth
 of whom it expects most over the median of all. ``pair_precision`` is the share of mined pairs whose winner is truly
-better. ``cost_ratio`` is the time of scoring 20 hypotheses over that of making them, medians of turns taken.
+better. ``cleaning_auroc`` is the chance that a wrong label seems worse than a right one, where 30 % of the labels of
+``wild`` are wrong in five ways (``corruptions.py``). ``cost_ratio`` is the time of scoring 20 hypotheses over that of making them, medians of turns taken.
 """
 
 import argparse
@@ -16,19 +17,24 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 from baseline import Once, evaluated
+from corruptions import KINDS, corrupted
 from predict import frames
 from record import finish
 
 from alignhmr.core.geometry.cameras import intrinsics_for
 from alignhmr.core.metrics.bootstrap import mean_interval
-from alignhmr.core.metrics.ranking import pearson, within_groups
+from alignhmr.core.metrics.ranking import auroc, pearson, within_groups
 from alignhmr.core.perception.detector import load_detector
 from alignhmr.core.perception.images import decode
 from alignhmr.core.records import Recovery
 from alignhmr.core.recovery import Recoverer, RecoveryRequest
+from alignhmr.core.scoring.cleaning import CleaningRule, clean
 from alignhmr.core.scoring.preference import Abstention, MiningRule, mine_pairs
 from alignhmr.core.truth.records import Sample
 from alignhmr.core.truth.systems import Alignhmr
+from alignhmr.deployments.cleaning.rating import rated
+from alignhmr.training.calibration import request_of
+from alignhmr.training.sightings import Sighting, reason_left_out, sighting_of
 
 BENCHMARKS = ("wild", "crowd", "studio", "pose2sim4")
 HYPOTHESES, SEED = 20, 0
@@ -47,8 +53,11 @@ class Rated:
     intervals_mm: list[np.ndarray | None] = field(default_factory=list)
     selected: list[int] = field(default_factory=list)
     groups: list[str] = field(default_factory=list)
+    sightings: list[Sighting] = field(default_factory=list)
 
     def __call__(self, recovery: Recovery, sample: Sample, index: int) -> None:
+        if reason_left_out(sample.people[index]) is None:
+            self.sightings.append(sighting_of(sample, index, recovery.person))
         truth = sample.people[index].points["coco23"]
         if truth.cam_m is None or not np.isfinite(truth.cam_m[_LIMBS]).all():
             return
@@ -124,6 +133,36 @@ def mined(
     }  # fmt: skip
 
 
+def cleaning(recoverer: Recoverer, sightings: list[Sighting]) -> dict[str, object]:
+    """AUROC of what is judged of labels, over all and for each way to be wrong, and what a precision of 0.9 keeps."""
+    labels, kinds = corrupted(sightings, recoverer.body)
+    found = [
+        rated(recoverer, label, request_of(label, SEED + index, HYPOTHESES))
+        for index, label in enumerate(labels)
+    ]
+    judged = np.array([label.judged_mm for label in found])
+    wrong = np.array([bool(kind) for kind in kinds])
+    by_kind = {
+        kind: round(auroc(judged[mine], wrong[mine]), 4)
+        for kind in KINDS
+        if (mine := np.array([other in ("", kind) for other in kinds])).any()
+    }
+    values: dict[str, object] = {
+        "cleaning_auroc": round(auroc(judged, wrong), 4),
+        "cleaning_auroc_by_kind": by_kind,
+    }
+    if recoverer.error_confidence is not None:
+        rule = CleaningRule()
+        kept = np.array(
+            [d == "keep" for d in clean(judged, None, recoverer.error_confidence, rule).decisions]
+        )
+        values["cleaning_kept"] = {
+            "share": round(float(kept.mean()), 4), "asked_precision": rule.precision,
+            "uncorrupted": round(float((~wrong[kept]).mean()), 4) if kept.any() else None,
+        }  # fmt: skip
+    return values
+
+
 def cost(recoverer: Recoverer, rounds: int) -> dict[str, float]:
     """Medians in ms of making and of scoring 20 hypotheses of people on real frames."""
     making, scoring = [], []
@@ -159,11 +198,13 @@ def main() -> None:
     recoverer = Recoverer.load(base=options.base, scorer=options.scorer, detector=detector, device="cpu")
     values: dict[str, object] = {}
     for benchmark in BENCHMARKS:
-        rated = Rated()
-        system = Alignhmr(recoverer, hypotheses=HYPOTHESES, seed=SEED, watch=rated)
+        rated_people = Rated()
+        system = Alignhmr(recoverer, hypotheses=HYPOTHESES, seed=SEED, watch=rated_people)
         list(evaluated(benchmark, PICTURES_QUICK if options.quick else PICTURES, [system]))
-        values[benchmark] = figures(rated)
+        values[benchmark] = figures(rated_people)
         print(benchmark, values[benchmark], flush=True)
+        if benchmark == "wild":
+            values |= cleaning(recoverer, rated_people.sightings)
     values |= cost(recoverer, 3 if options.quick else 20)
     values |= {"models": recoverer.models, "joints": "limbs12", "boxes": "given", "intrinsics": "given"}
     finish("score", values, quick=options.quick)
