@@ -7,7 +7,8 @@ the zero-noise answer to the best of 20 that selection goes; its interval draws 
 of selected answers whose MPJPE lies in the interval that the scorer told, ``worst_tenth`` the median error of the tenth
 of whom it expects most over the median of all. ``pair_precision`` is the share of mined pairs whose winner is truly
 better. ``cleaning_auroc`` is the chance that a wrong label seems worse than a right one, where 30 % of the labels of
-``wild`` are wrong in five ways (``corruptions.py``). ``cost_ratio`` is the time of scoring 20 hypotheses over that of making them, medians of turns taken.
+``wild`` are wrong in five ways (``corruptions.py``). ``cost_ratio`` is the time of scoring 20 hypotheses over that of
+making them, medians of turns taken.
 """
 
 import argparse
