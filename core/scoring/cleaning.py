@@ -65,8 +65,8 @@ def off_mm(
 
 
 def judged_mm(
-    expected_mm: Float[np.ndarray, "*any"] | np.float64, off: Float[np.ndarray, "*any"] | np.float64
-) -> Float[np.ndarray, "*any"] | np.float64:
+    expected_mm: Float[np.ndarray, "*any"], off: Float[np.ndarray, "*any"]
+) -> Float[np.ndarray, "*any"]:
     """How wrong a label seems, in space and in the picture."""
     return np.hypot(expected_mm, off)
 

@@ -8,6 +8,7 @@ label can't be judged costs itself.
 import json
 import time
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -130,7 +131,7 @@ class _Numbered:
 
 
 def _write_people(
-    source: Source, rated: list[list[RatedLabel]], decisions: dict[str, str], identity: dict[str, Any], out: Path
+    source: Source, rated: list[list[RatedLabel]], decisions: Mapping[str, str], identity: dict[str, Any], out: Path
 ) -> list[Example]:  # fmt: skip
     """The files of who is left; and examples of each decision, spread over what was judged."""
     wanted = _spread(rated, decisions)
@@ -153,7 +154,7 @@ def _write_people(
     return examples
 
 
-def _spread(rated: list[list[RatedLabel]], decisions: dict[str, str]) -> set[str]:
+def _spread(rated: list[list[RatedLabel]], decisions: Mapping[str, str]) -> set[str]:
     """Who is shown: of each decision, from the best to the worst in even steps."""
     chosen: set[str] = set()
     everyone = [label for labels in rated for label in labels]
@@ -168,7 +169,7 @@ def _spread(rated: list[list[RatedLabel]], decisions: dict[str, str]) -> set[str
 
 
 def _write_manifest(
-    source: Source, rated: list[list[RatedLabel]], decisions: dict[str, str], path: Path
+    source: Source, rated: list[list[RatedLabel]], decisions: Mapping[str, str], path: Path
 ) -> None:
     rows = [
         {

@@ -55,11 +55,11 @@ class RatedLabel:
 
     @property
     def judged_mm(self) -> float:
-        return float(judged_mm(np.float64(self.expected_mm), np.float64(self.off_mm)))
+        return float(judged_mm(np.array([self.expected_mm]), np.array([self.off_mm]))[0])
 
     @property
     def own_judged_mm(self) -> float:
-        return float(judged_mm(np.float64(self.own_expected_mm), np.float64(self.own_off_mm)))
+        return float(judged_mm(np.array([self.own_expected_mm]), np.array([self.own_off_mm]))[0])
 
     def relabelled(self, sighting: Sighting) -> Sighting:
         """The person with the model's answer for a label."""

@@ -1,6 +1,6 @@
 """Bodies are put where their keypoints were seen."""
 
-from types import SimpleNamespace
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -14,7 +14,15 @@ from alignhmr.core.scoring.evidence import Claim
 PEOPLE, HYPS = 3, 4
 
 
-def scene() -> tuple[BodyModel, BodyParameters, SimpleNamespace, torch.Tensor]:
+@dataclass(frozen=True)
+class Seen:
+    keypoints_px: torch.Tensor
+    crop_px: torch.Tensor
+    focal_px: torch.Tensor
+    center_px: torch.Tensor
+
+
+def scene() -> tuple[BodyModel, BodyParameters, Seen, torch.Tensor]:
     """People whose keypoints are exact; every hypothesis is right but for its crop camera."""
     body, g = BodyModel.load(), torch.Generator().manual_seed(0)
     rotations = axis_angle_to_matrix(0.3 * torch.randn(PEOPLE, 24, 3, generator=g))
@@ -24,7 +32,7 @@ def scene() -> tuple[BodyModel, BodyParameters, SimpleNamespace, torch.Tensor]:
     focal, center = torch.full((PEOPLE,), 900.0), torch.full((PEOPLE, 2), 500.0)
     pixels = project(points.keypoints + transl[:, None], focal, center)
     crop = torch.cat([pixels.mean(1), torch.full((PEOPLE, 1), 700.0)], -1)
-    seen = SimpleNamespace(
+    seen = Seen(
         keypoints_px=torch.cat([pixels, torch.full((PEOPLE, 23, 1), 0.9)], -1), crop_px=crop, focal_px=focal,
         center_px=center,
     )  # fmt: skip
@@ -52,7 +60,7 @@ def test_without_weight_the_model_s_own_idea_holds() -> None:
     body, parameters, seen, _ = scene()
     first, second = (place(parameters, body, seen, torch.full((PEOPLE, 23), w)) for w in (0.0, 1.0))
     assert not torch.allclose(first.transl_cam_m, second.transl_cam_m, atol=0.01)
-    elsewhere = SimpleNamespace(**{**vars(seen), "keypoints_px": seen.keypoints_px + 50})
+    elsewhere = replace(seen, keypoints_px=seen.keypoints_px + 50)
     nowhere = place(parameters, body, elsewhere, torch.zeros(PEOPLE, 23))
     torch.testing.assert_close(nowhere.transl_cam_m, first.transl_cam_m)
 

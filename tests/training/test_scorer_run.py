@@ -125,5 +125,6 @@ def test_it_learns_to_rank(bench, body) -> None:
         trainer.update(loss)
         losses.append(parts["rank_mpjpe"])
     assert sum(losses[-10:]) < 0.6 * sum(losses[:10])
+    assert isinstance(trainer.ema, HMRScorer)
     told = evaluate(trainer.ema, bench.model(), body, bench.people, hyps=8)
     assert told["srcc_group"] > 0.3
