@@ -71,7 +71,7 @@ class Hypotheses:
     keypoints_cam_m: Float[np.ndarray, "hyps keypoints 3"]
     keypoints_px: Float[np.ndarray, "hyps keypoints 2"]
     scores: Float[np.ndarray, "hyps"]
-    """HMR-Scorer's raw score; larger is better, comparable within one person only."""
+    """HMR-Scorer's score and agreement with the others; larger is better, comparable within one person only."""
     expected_error_mm: Float[np.ndarray, "hyps"]
     """HMR-Scorer's estimate of the MPJPE."""
 

@@ -38,6 +38,7 @@ from alignhmr.core.records import Hypotheses, Intrinsics, Person, Picture, Recov
 from alignhmr.core.scoring.confidence import ErrorConfidence, JointConfidence
 from alignhmr.core.scoring.evidence import Claim, Evidence
 from alignhmr.core.scoring.scorer import HMRScorer, Rating
+from alignhmr.core.scoring.selection import AGREEMENT, agreement
 from alignhmr.core.scoring.vetoes import vetoes
 from alignhmr.core.synthetic.contact import radii_of
 
@@ -184,7 +185,8 @@ class Recoverer:
         person, camera, hyps = request.person, request.intrinsics, request.hypotheses
         sight, bodies = self.hypothesise(request)
         rating = self.rate(person, sight, bodies)
-        scores, expected_mm = _array(rating.score[0]), _array(rating.error_mm[0])
+        scores = _array((rating.score + AGREEMENT * agreement(bodies.joints_m))[0])
+        expected_mm = _array(rating.error_mm[0])
         selected, interval = int(scores.argmax()), None
         if self.error_confidence is not None:
             told = self.error_confidence.of(expected_mm)

@@ -13,6 +13,8 @@ from torch import Tensor
 
 from alignhmr.core.diffusion.parameters import BodyParameters
 
+AGREEMENT = 1.0
+"""Of ``agreement`` in the score by which hypotheses are ranked: chosen on held-out people (README of this folder)."""
 Method = Literal["top", "mean", "mode"]
 
 
@@ -26,6 +28,15 @@ class SelectionRule:
     best: int = 5
     sharpness: float = 5.0
     """Of scores in ``mode``, whose weights are softmax(sharpness x score); 5 is sigma of the ranking loss."""
+
+
+def agreement(joints_m: Float[Tensor, "people hyps joints 3"]) -> Float[Tensor, "people hyps"]:
+    """Minus the distance of each hypothesis from the mean of all of its person, in metres; 0 where there is one.
+
+    Hypotheses are draws from what the generator believes: far from their mean is unlikely, whatever the picture says.
+    """
+    relative = joints_m - joints_m[..., :1, :]
+    return -(relative - relative.mean(1, keepdim=True)).norm(dim=-1).mean(-1)
 
 
 def choose(

@@ -9,7 +9,13 @@ from hypothesis import strategies as st
 
 from alignhmr.core.diffusion.parameters import BodyParameters
 from alignhmr.core.geometry.rotations import axis_angle_to_matrix
-from alignhmr.core.scoring.selection import SelectionRule, choose, mean_of_best, nearest_rotation
+from alignhmr.core.scoring.selection import (
+    SelectionRule,
+    agreement,
+    choose,
+    mean_of_best,
+    nearest_rotation,
+)
 
 
 def bodies(people: int = 2, hyps: int = 6, spread: float = 0.3) -> BodyParameters:
@@ -62,3 +68,12 @@ def test_sharp_scores_decide_alone() -> None:
     scores = torch.randn(3, 8, generator=torch.Generator().manual_seed(2))
     sharp = choose(scores, joints, SelectionRule("mode", sharpness=1e4))
     assert torch.equal(sharp, scores.argmax(1)) and math.isfinite(float(joints.sum()))
+
+
+def test_agreement_is_about_the_others_and_nothing_else() -> None:
+    joints = torch.zeros(1, 5, 24, 3)
+    joints[0, 4, 1:] = 0.5
+    found = agreement(joints)
+    assert found.argmin().item() == 4 and torch.equal(found[0, :4], found[0, :1].expand(4))
+    torch.testing.assert_close(agreement(joints + 3.0), found)  # where the body stands doesn't matter
+    assert agreement(joints[:, :1]).tolist() == [[0.0]]
