@@ -13,7 +13,7 @@ from torch import Tensor
 
 from alignhmr.core.diffusion.parameters import BodyParameters
 
-AGREEMENT = 1.0
+AGREEMENT = 8.0
 """Of ``agreement`` in the score by which hypotheses are ranked: chosen on held-out people (README of this folder)."""
 Method = Literal["top", "mean", "mode"]
 

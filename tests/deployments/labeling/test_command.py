@@ -70,7 +70,7 @@ def test_a_run_records_itself_and_is_not_done_twice(
     assert record["counts"]["errors"] == {"no_person": 2, "not_an_image": 1}
     assert record["identity"]["models"] == fake_models.load_recoverer().models
     assert record["identity"]["pictures"]["count"] == 6 and record["config"]["hypotheses"] == 6
-    assert record["busy_seconds"].keys() == {"read", "people", "recover", "pairs"}
+    assert record["busy_seconds"].keys() == {"read", "people", "recover"}
     assert record["images_per_s"] > 0 and record["versions"]["ray"]
     assert sorted(path.name for path in (out / "rows").iterdir()) == record["parts"]
 
