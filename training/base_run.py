@@ -7,7 +7,7 @@ import copy
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import nn
@@ -31,7 +31,7 @@ from alignhmr.training.course import Course, Judged
 from alignhmr.training.held_out import HeldOut, check_body
 from alignhmr.training.loop import Step, Trainer
 from alignhmr.training.mixture import Mixture, OpenLocation, local_folder
-from alignhmr.training.recipe import BaseRecipe, clips_digest
+from alignhmr.training.recipe import BaseRecipe, ScorerRecipe, clips_digest
 from alignhmr.training.workplace import Workplace
 
 CHOSEN_BY = "pa_mpjpe_zero_noise_mm"
@@ -60,14 +60,7 @@ class BasePlan:
 
     def open(self) -> "BaseRun":
         """InputError or CompatibilityError where the data can't be used, or not together."""
-        body = BodyModel.load(self.body)
-        mixture = judges = None
-        if self.data:
-            mixture = Mixture(self.data, seed=self.seed, open_location=self.open_location)
-        if self.held_out is not None:
-            people = Mixture([(self.held_out, 1.0)], open_location=self.open_location)
-            check_apart(mixture, people, self.held_out)
-            judges = HeldOut(people, body, self.recipe.evaluation.people)
+        body, mixture, judges = opened(self)
         return BaseRun.with_data(
             self.recipe, self.clips, body, mixture, judges, init=self.init, seed=self.seed, minutes=self.minutes,
             preset=self.preset,
@@ -99,17 +92,10 @@ class BaseRun:
     ) -> "BaseRun":  # fmt: skip
         """Without a mixture the model sees no pixels, whatever the recipe says: nothing would teach it to."""
         training, held_out, about = samplers(body, clips, recipe.poses)
-        about |= {"seed": seed, "preset": preset}
+        about |= {"seed": seed, "preset": preset, **data_of(mixture, judges, body)}
         if mixture is None:
             recipe = replace(recipe, model=replace(recipe.model, image="none"))
-        else:
-            check_body(mixture, body)
-            about |= {"mixture": mixture.digest, "data": mixture.about}
         recipe = replace(recipe, model=recipe.model.described())
-        if judges is not None:
-            about |= {
-                "judged_by": {"digest": judges.digest, "people": len(judges.sightings), "data": judges.about}
-            }
         if init is not None:
             path = resolve(init, "base")
             read_info(path)  # which says what is wrong with a file that is none
@@ -188,6 +174,51 @@ class BaseRun:
         begun = BaseModel(self.recipe.model)
         begun.load_state_dict(model.state_dict())
         return begun
+
+
+class DataPlan(Protocol):
+    """What plans of all runs say of their data."""
+
+    @property
+    def recipe(self) -> BaseRecipe | ScorerRecipe: ...
+    @property
+    def data(self) -> tuple[tuple[str, float], ...]: ...
+    @property
+    def held_out(self) -> str | None: ...
+    @property
+    def open_location(self) -> OpenLocation: ...
+    @property
+    def body(self) -> str: ...
+    @property
+    def seed(self) -> int: ...
+
+
+def opened(plan: DataPlan) -> tuple[BodyModel, Mixture | None, HeldOut | None]:
+    """Body, people to learn from and people to be judged by; InputError or CompatibilityError as ``Plan.open``."""
+    body = BodyModel.load(plan.body)
+    mixture = judges = None
+    if plan.data:
+        mixture = Mixture(plan.data, seed=plan.seed, open_location=plan.open_location)
+    if plan.held_out is not None:
+        people = Mixture([(plan.held_out, 1.0)], open_location=plan.open_location)
+        check_apart(mixture, people, plan.held_out)
+        judges = HeldOut(people, body, plan.recipe.evaluation.people)
+    return body, mixture, judges
+
+
+def data_of(mixture: Mixture | None, judges: HeldOut | None, body: BodyModel) -> dict[str, Any]:
+    """What a checkpoint tells of them. CompatibilityError where the people have another body."""
+    about: dict[str, Any] = {}
+    if mixture is not None:
+        check_body(mixture, body)
+        about |= {"mixture": mixture.digest, "data": mixture.about}
+    if judges is not None:
+        about["judged_by"] = {
+            "digest": judges.digest,
+            "people": len(judges.sightings),
+            "data": judges.about,
+        }
+    return about
 
 
 def samplers(

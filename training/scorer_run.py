@@ -18,9 +18,9 @@ from alignhmr.core.synthetic.observations import Observations, ObservationSample
 from alignhmr.training import scorer as scorer_training
 from alignhmr.training.augmentation import AS_IT_IS, observe
 from alignhmr.training.base_batches import SMALLEST_PX, PictureBatches
-from alignhmr.training.base_run import check_apart, samplers
+from alignhmr.training.base_run import data_of, opened, samplers
 from alignhmr.training.course import Course, Judged
-from alignhmr.training.held_out import HeldOut, check_body
+from alignhmr.training.held_out import HeldOut
 from alignhmr.training.loop import Step, Trainer
 from alignhmr.training.mixture import Mixture, OpenLocation, local_folder
 from alignhmr.training.prefetch import prefetched
@@ -49,14 +49,7 @@ class ScorerPlan:
     threads: int = 1
 
     def open(self) -> "ScorerRun":
-        body = BodyModel.load(self.body)
-        mixture = judges = None
-        if self.data:
-            mixture = Mixture(self.data, seed=self.seed, open_location=self.open_location)
-        if self.held_out is not None:
-            people = Mixture([(self.held_out, 1.0)], open_location=self.open_location)
-            check_apart(mixture, people, self.held_out)
-            judges = HeldOut(people, body, self.recipe.evaluation.people)
+        body, mixture, judges = opened(self)
         return ScorerRun.with_data(
             self.recipe, self.clips, body, mixture, judges, base=self.base, seed=self.seed, minutes=self.minutes,
             preset=self.preset,
@@ -92,15 +85,9 @@ class ScorerRun:
         assert isinstance(base_model, BaseModel)
         training, held_out, about = samplers(body, clips, recipe.poses)
         about |= {"seed": seed, "preset": preset, "base": f"{base_path.stem}:{file_digest(base_path)}"}
+        about |= data_of(mixture, judges, body)
         if mixture is None:
             recipe = recipe.blind()
-        else:
-            check_body(mixture, body)
-            about |= {"mixture": mixture.digest, "data": mixture.about}
-        if judges is not None:
-            about |= {
-                "judged_by": {"digest": judges.digest, "people": len(judges.sightings), "data": judges.about}
-            }
         return cls(recipe, body, base_model, training, held_out, mixture, judges, seed, minutes, about)
 
     def first_model(self) -> HMRScorer:

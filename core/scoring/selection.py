@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from alignhmr.core.diffusion.parameters import BodyParameters
+from alignhmr.core.geometry.rotations import nearest_rotation
 
 AGREEMENT = 8.0
 """Of ``agreement`` in the score by which hypotheses are ranked: chosen on held-out people (README of this folder)."""
@@ -66,14 +67,6 @@ def mean_of_best(
         (weights[..., None] * parameters.betas).sum(1, keepdim=True),
         (weights[..., None] * parameters.camera).sum(1, keepdim=True),
     )
-
-
-def nearest_rotation(matrices: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*batch 3 3"]:
-    """The rotation that is nearest in the Frobenius norm, by SVD."""
-    u, _, vt = torch.linalg.svd(matrices)
-    sign = torch.linalg.det(u @ vt)
-    u = torch.cat([u[..., :2], u[..., 2:] * sign[..., None, None]], -1)
-    return u @ vt
 
 
 def _of_best(scores: Float[Tensor, "people hyps"], best: int) -> Float[Tensor, "people hyps"]:

@@ -90,15 +90,16 @@ class RateLabels:
 def rated(recoverer: Recoverer, sighting: Sighting, request: RecoveryRequest) -> RatedLabel:
     """The label is judged where it says that the person stands; one look at the picture serves label and answers."""
     sight, answers = recoverer.hypothesise(request)
-    rating = recoverer.rate(request.person, sight, together([_labelled(recoverer, sighting, sight), answers]))
+    label = _labelled(recoverer, sighting, sight)
+    rating = recoverer.rate(request.person, sight, together([label, answers]))
     expected = rating.error_mm[0].numpy()
     if recoverer.error_confidence is not None:
         expected = recoverer.error_confidence.of(expected)[:, 0]
     chosen = int(rating.score[0, 1:].argmax())
     own = _own(answers, chosen)
     depths = np.array([sighting.smpl24_cam_m[0, 2], own["smpl24_cam_m"][0, 2]])
-    projected = [_projected(recoverer, sighting, sight), answers.keypoints_px[0, chosen].numpy()]
-    offs = off_mm(np.stack(projected), sighting.keypoints_px, depths, float(sighting.focal_px))
+    projected = torch.stack([label.keypoints_px[0, 0], answers.keypoints_px[0, chosen]]).numpy()
+    offs = off_mm(projected, sighting.keypoints_px, depths, float(sighting.focal_px))
     return RatedLabel(
         sighting.id, float(expected[0]), float(offs[0]), float(expected[1 + chosen]), float(offs[1]), own
     )
@@ -111,10 +112,6 @@ def _labelled(recoverer: Recoverer, sighting: Sighting, sight: Sight) -> Bodies:
     rotations = axis_angle_to_matrix(tensor(sighting.pose_aa))
     parameters = BodyParameters(rotations, tensor(sighting.betas), torch.zeros(1, 1, 3))
     return stand(parameters, recoverer.body, sight, tensor(sighting.transl_cam_m))
-
-
-def _projected(recoverer: Recoverer, sighting: Sighting, sight: Sight) -> np.ndarray:
-    return _labelled(recoverer, sighting, sight).keypoints_px[0, 0].numpy()
 
 
 def _own(answers: Bodies, chosen: int) -> dict[str, np.ndarray]:

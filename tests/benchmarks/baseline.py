@@ -141,8 +141,9 @@ def verdict(ours: Result, detector: Result) -> dict[str, object]:
     return found
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+def opened(about: str | None) -> tuple[bool, Recoverer]:
+    """Whether to be quick, and the models that the command line names, on one thread as `alignhmr predict` has them."""
+    parser = argparse.ArgumentParser(description=about)
     parser.add_argument("--quick", action="store_true", help="ends within 60 s")
     parser.add_argument("--base", default="starter")
     parser.add_argument("--scorer", default="starter")
@@ -150,6 +151,12 @@ def main() -> None:
     torch.set_num_threads(1)
     detector = Once(load_detector("blazepose", "cpu"))
     recoverer = Recoverer.load(base=options.base, scorer=options.scorer, detector=detector, device="cpu")
+    return options.quick, recoverer
+
+
+def main() -> None:
+    quick, recoverer = opened(__doc__)
+    detector = recoverer.detector
     values: dict[str, object] = {}
     for benchmark in BENCHMARKS:
         started = time.perf_counter()
@@ -163,7 +170,7 @@ def main() -> None:
         if recoverer.base.sees_pixels:
             systems["no_image"] = Alignhmr(recoverer, without=["image"], **terms)
             systems["no_keypoints"] = Alignhmr(recoverer, without=["keypoints"], **terms)
-        count = PICTURES_QUICK if options.quick else PICTURES
+        count = PICTURES_QUICK if quick else PICTURES
         found = dict(zip(systems, evaluated(benchmark, count, [*systems.values()]), strict=True))
         ours = found["alignhmr"]
         digest = ours.data["digest"][:16]
@@ -181,7 +188,7 @@ def main() -> None:
         }
         print(benchmark, values[benchmark], flush=True)
     values |= {"models": recoverer.models, "joints": "limbs12", "boxes": "given", "intrinsics": "given"}
-    finish("baseline", values, quick=options.quick)
+    finish("baseline", values, quick=quick)
 
 
 if __name__ == "__main__":

@@ -11,13 +11,11 @@ better. ``cleaning_auroc`` is the chance that a wrong label seems worse than a r
 making them, medians of turns taken.
 """
 
-import argparse
 import time
 from dataclasses import dataclass, field
 
 import numpy as np
-import torch
-from baseline import Once, evaluated
+from baseline import evaluated, opened
 from corruptions import KINDS, corrupted
 from predict import frames
 from record import finish
@@ -25,7 +23,6 @@ from record import finish
 from alignhmr.core.geometry.cameras import intrinsics_for
 from alignhmr.core.metrics.bootstrap import mean_interval
 from alignhmr.core.metrics.ranking import auroc, pearson, within_groups
-from alignhmr.core.perception.detector import load_detector
 from alignhmr.core.perception.images import decode
 from alignhmr.core.records import Recovery
 from alignhmr.core.recovery import Recoverer, RecoveryRequest
@@ -189,26 +186,19 @@ def timed(recoverer: Recoverer, request: RecoveryRequest) -> tuple[float, float]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="ends within 60 s")
-    parser.add_argument("--base", default="starter")
-    parser.add_argument("--scorer", default="starter")
-    options = parser.parse_args()
-    torch.set_num_threads(1)
-    detector = Once(load_detector("blazepose", "cpu"))
-    recoverer = Recoverer.load(base=options.base, scorer=options.scorer, detector=detector, device="cpu")
+    quick, recoverer = opened(__doc__)
     values: dict[str, object] = {}
     for benchmark in BENCHMARKS:
         rated_people = Rated()
         system = Alignhmr(recoverer, hypotheses=HYPOTHESES, seed=SEED, watch=rated_people)
-        list(evaluated(benchmark, PICTURES_QUICK if options.quick else PICTURES, [system]))
+        list(evaluated(benchmark, PICTURES_QUICK if quick else PICTURES, [system]))
         values[benchmark] = figures(rated_people)
         print(benchmark, values[benchmark], flush=True)
         if benchmark == "wild":
             values |= cleaning(recoverer, rated_people.sightings)
-    values |= cost(recoverer, 3 if options.quick else 20)
+    values |= cost(recoverer, 3 if quick else 20)
     values |= {"models": recoverer.models, "joints": "limbs12", "boxes": "given", "intrinsics": "given"}
-    finish("score", values, quick=options.quick)
+    finish("score", values, quick=quick)
 
 
 if __name__ == "__main__":

@@ -8,13 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from alignhmr.core.diffusion.parameters import BodyParameters
-from alignhmr.core.geometry.rotations import axis_angle_to_matrix
+from alignhmr.core.geometry.rotations import axis_angle_to_matrix, nearest_rotation
 from alignhmr.core.scoring.selection import (
     SelectionRule,
     agreement,
     choose,
     mean_of_best,
-    nearest_rotation,
 )
 
 
