@@ -1,168 +1,125 @@
-"""Body-part descriptions read off a pose: what a caption says, computed from 3D joints.
+"""Posecodes: what is true of a pose, in categories, and how sure each of them is.
 
-Angles and relative positions are cut into categories by one table of thresholds; each body part gets one
-sentence. Left and right are the person's own. Directions are the body's (from hips and shoulders), 'up' is
-against gravity, taken as the camera's up.
+Computed from 3D joints alone by the thresholds of ``facts.py``; a category's probability is what would be left of it
+if the number were off by the scale's softness. Mirror the joints and the codes are mirrored.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
+from scipy.special import ndtr
 
-from alignhmr.core.body.skeleton import JOINTS
+from alignhmr.core.language.facts import BY_NAME, FACTS, INDEX, MOST, PARTS, Fact
+from alignhmr.core.language.measures import CAMERA_UP, Measures, measure
+from alignhmr.core.language.postures import posture_shares
 
-PARTS: tuple[str, ...] = ("head", "torso", "left_arm", "right_arm", "left_leg", "right_leg")
-
-BEND_DEG: tuple[tuple[float, str], ...] = (
-    (25, "straight"), (60, "slightly bent"), (100, "bent at about a right angle"), (181, "fully bent"),
-)  # fmt: skip
-"""Upper edge of the bend in degrees (0 is a straight limb), and its word."""
-INCLINATION_DEG: tuple[tuple[float, str], ...] = (
-    (15, "upright"), (40, "leaning {way}"), (70, "bent {way}"), (181, "nearly horizontal"),
-)  # fmt: skip
-
-_J = {name: index for index, name in enumerate(JOINTS)}
+__all__ = ["PARTS", "Posecodes", "posecodes", "said", "said_mask"]
 
 
 @dataclass(frozen=True)
-class BodyFrame:
-    """The person's own axes as unit vectors, in the frame of the joints."""
+class Posecodes:
+    """The codes of a batch of poses."""
 
-    left: Float[np.ndarray, "3"]
-    up: Float[np.ndarray, "3"]
-    forward: Float[np.ndarray, "3"]
+    codes: Int[np.ndarray, "*batch facts"]
+    """Index into the fact's ``scale.names``, in the order of ``FACTS``."""
+    probabilities: Float[np.ndarray, "*batch facts categories"]
+    """Of each category of each fact; 0 beyond a fact's last."""
 
+    @cached_property
+    def confidence(self) -> Float[np.ndarray, "*batch facts"]:
+        """Probability of each fact's own category: 0.5 on a border."""
+        return np.take_along_axis(self.probabilities, self.codes[..., None], -1)[..., 0]
 
-def body_frame(joints: Float[np.ndarray, "24 3"]) -> BodyFrame:
-    """Left from the hips and shoulders, up along the spine made orthogonal to it."""
-    left = (
-        joints[_J["left_hip"]]
-        - joints[_J["right_hip"]]
-        + joints[_J["left_shoulder"]]
-        - joints[_J["right_shoulder"]]
-    )
-    left = _unit(left)
-    up = joints[_J["neck"]] - joints[_J["pelvis"]]
-    up = _unit(up - (up @ left) * left)
-    return BodyFrame(left, up, np.cross(left, up))
+    def __getitem__(self, index: object) -> "Posecodes":
+        """Some poses of the batch."""
+        return Posecodes(self.codes[index], self.probabilities[index])
 
-
-def bend_deg(joints: Float[np.ndarray, "24 3"], first: str, middle: str, last: str) -> float:
-    """How far a limb is bent at its middle joint, in degrees; 0 is straight."""
-    a = _unit(joints[_J[middle]] - joints[_J[first]])
-    b = _unit(joints[_J[last]] - joints[_J[middle]])
-    return float(np.degrees(np.arccos(np.clip(a @ b, -1, 1))))
+    def categories(self) -> dict[str, str]:
+        """Fact -> category of one pose, all of them."""
+        return {fact.name: fact.scale.names[code] for fact, code in zip(FACTS, self.codes, strict=True)}
 
 
-def caption_from_joints(joints_cam_m: Float[np.ndarray, "24 3"]) -> dict[str, str]:
-    """One English sentence per body part, keyed by ``PARTS``, from joints in the camera frame (y down)."""
-    joints = np.asarray(joints_cam_m, dtype=np.float64)
-    frame = body_frame(joints)
-    gravity_up = np.array([0.0, -1.0, 0.0])
-    return {
-        "head": _head(joints, frame),
-        "torso": _torso(frame, gravity_up),
-        **{f"{side}_arm": _arm(joints, frame, side) for side in ("left", "right")},
-        **{f"{side}_leg": _leg(joints, frame, side) for side in ("left", "right")},
-    }
+def posecodes(
+    joints_m: Float[np.ndarray, "*batch 24 3"], up: tuple[float, float, float] = CAMERA_UP
+) -> Posecodes:
+    """Codes of poses by their joints, in a camera's frame (y down) unless ``up`` says otherwise.
+
+    Joints that aren't finite raise ValueError: a category of nothing would be a lie.
+    """
+    if not np.isfinite(joints_m).all():
+        raise ValueError("joints that are no finite numbers have no posecodes; leave such hypotheses out")
+    measures = measure(joints_m, up)
+    lead = measures.values.shape[:-1]
+    codes = np.zeros((*lead, len(FACTS)), np.int64)
+    probabilities = np.zeros((*lead, len(FACTS), MOST), np.float32)
+    for index, fact in enumerate(FACTS):
+        names = fact.scale.names
+        if fact.scale_name == "posture":
+            shares = posture_shares(measures)
+            codes[..., index] = shares.argmax(-1)
+        else:
+            codes[..., index], shares = _cut(measures, index, fact)
+        probabilities[..., index, : len(names)] = shares
+    return Posecodes(codes, probabilities)
 
 
-def _torso(frame: BodyFrame, up: Float[np.ndarray, "3"]) -> str:
-    tilt = float(np.degrees(np.arccos(np.clip(frame.up @ up, -1, 1))))
-    lean = -frame.up + (frame.up @ up) * up  # where the pelvis lies, seen from the neck, in the ground plane
-    ahead, aside = -(lean @ frame.forward), -(lean @ frame.left)
-    if abs(ahead) >= abs(aside):
-        way = "forward" if ahead > 0 else "backward"
-    else:
-        way = "to the left" if aside > 0 else "to the right"
-    posture = _word(tilt, INCLINATION_DEG).format(way=way)
-    # The camera looks along +z: a chest that faces it points along -z.
-    toward, across = -frame.forward[2], frame.forward[0]
-    if abs(toward) > 0.8:
-        facing = "facing the camera" if toward > 0 else "facing away from the camera"
-    elif abs(toward) < 0.4:
-        facing = "seen from the side, facing the picture's " + ("right" if across > 0 else "left")
-    else:
-        facing = ("turned partly to the " if toward > 0 else "turned away to the ") + (
-            "right" if across > 0 else "left"
-        )
-    return f"The torso is {posture}, {facing}."
+def said(categories: Mapping[str, str]) -> dict[str, str]:
+    """Those of a pose's categories that a description would name: no silent ones, none without a meaning."""
+    told = {}
+    for name, category in categories.items():
+        fact = BY_NAME[name]
+        if category in fact.scale.silent:
+            continue
+        other = _other_of(fact)
+        if other is not None and fact.unless is not None and categories.get(other.name) in fact.unless[1]:
+            continue
+        told[name] = category
+    return told
 
 
-def _head(joints: Float[np.ndarray, "24 3"], frame: BodyFrame) -> str:
-    neck = _unit(joints[_J["head"]] - joints[_J["neck"]])
-    ahead, aside = neck @ frame.forward, neck @ frame.left
-    if ahead > 0.55:
-        return "The head is bowed forward."
-    if ahead < -0.25:
-        return "The head is tilted back."
-    if abs(aside) > 0.35:
-        return f"The head is tilted to the {'left' if aside > 0 else 'right'}."
-    return "The head is held straight."
+def said_mask(codes: Int[np.ndarray, "*batch facts"]) -> Bool[np.ndarray, "*batch facts"]:
+    """``said`` for a batch of codes."""
+    speaks = _SPEAKS[np.arange(len(FACTS)), codes]
+    others = np.take_along_axis(codes, np.broadcast_to(_OTHER, codes.shape), -1)
+    return speaks & ~_MOOT[np.arange(len(FACTS)), others]
 
 
-def _arm(joints: Float[np.ndarray, "24 3"], frame: BodyFrame, side: str) -> str:
-    shoulder, wrist = joints[_J[f"{side}_shoulder"]], joints[_J[f"{side}_wrist"]]
-    upper = _unit(joints[_J[f"{side}_elbow"]] - shoulder)
-    out = frame.left if side == "left" else -frame.left
-    up, ahead, aside = upper @ frame.up, upper @ frame.forward, upper @ out
-    if up > 0.5:
-        place = "raised above the shoulder"
-    elif up > -0.5:
-        place = (
-            "held out to the side"
-            if aside >= abs(ahead)
-            else "held out in front"
-            if ahead > 0
-            else "drawn back"
-        )
-    elif ahead > 0.35:
-        place = "lowered in front of the body"
-    elif ahead < -0.35:
-        place = "lowered behind the body"
-    else:
-        place = "hanging down"
-    bend = _word(bend_deg(joints, f"{side}_shoulder", f"{side}_elbow", f"{side}_wrist"), BEND_DEG)
-    if (wrist - joints[_J["head"]]) @ frame.up > 0:
-        hand = "the hand above the head"
-    elif (wrist - shoulder) @ frame.up > 0:
-        hand = "the hand above the shoulder"
-    elif (wrist - joints[_J["pelvis"]]) @ frame.forward < -0.12:
-        hand = "the hand behind the back"
-    elif (wrist - joints[_J["pelvis"]]) @ out < -0.05:
-        hand = "the hand across the body"
-    else:
-        hand = "the hand " + (
-            "at hip height" if (wrist - joints[_J["pelvis"]]) @ frame.up < 0.12 else "at chest height"
-        )
-    return f"The {side} arm is {place}, the elbow {bend}, {hand}."
+def _cut(measures: Measures, index: int, fact: Fact) -> tuple[np.ndarray, np.ndarray]:
+    """Codes of one fact, and the probability of each of its categories."""
+    scale = fact.scale
+    value = measures.values[..., index]
+    softness = scale.softness * measures.softer[..., index]
+    segment = np.digitize(value, scale.edges)
+    code_of = np.array([scale.names.index(category) for category in scale.categories])
+    turns = (-360.0, 0.0, 360.0) if scale.cyclic else (0.0,)
+    shares = np.zeros((*value.shape, len(scale.names)))
+    ends = np.array([-np.inf, *scale.edges, np.inf])
+    if scale.cyclic:
+        ends[0], ends[-1] = -180.0, 180.0
+    for turn in turns:
+        below = ndtr((ends - (value + turn)[..., None]) / softness[..., None])
+        for number, code in enumerate(code_of):
+            shares[..., code] += below[..., number + 1] - below[..., number]
+    return code_of[segment], shares / shares.sum(-1, keepdims=True)
 
 
-def _leg(joints: Float[np.ndarray, "24 3"], frame: BodyFrame, side: str) -> str:
-    other = "right" if side == "left" else "left"
-    thigh = _unit(joints[_J[f"{side}_knee"]] - joints[_J[f"{side}_hip"]])
-    out = frame.left if side == "left" else -frame.left
-    ahead, aside, down = thigh @ frame.forward, thigh @ out, -(thigh @ frame.up)
-    if down < 0.35:
-        place = "lifted to hip height" if ahead > -0.3 else "swung far back"
-    elif abs(aside) > 0.35 and abs(aside) > abs(ahead):
-        place = "spread out to the side" if aside > 0 else "crossed inwards"
-    elif ahead > 0.3:
-        place = "forward"
-    elif ahead < -0.2:
-        place = "back"
-    else:
-        place = "under the body"
-    bend = _word(bend_deg(joints, f"{side}_hip", f"{side}_knee", f"{side}_ankle"), BEND_DEG)
-    height = joints[_J[f"{other}_ankle"]][1] - joints[_J[f"{side}_ankle"]][1]
-    foot = ", the foot higher than the other" if height > 0.15 else ""
-    return f"The {side} leg is {place}, the knee {bend}{foot}."
 
 
-def _word(value: float, table: tuple[tuple[float, str], ...]) -> str:
-    return next(word for edge, word in table if value < edge)
+def _other_of(fact: Fact) -> Fact | None:
+    """The fact that may take this one's meaning away."""
+    if fact.unless is None:
+        return None
+    return BY_NAME[f"{fact.side}_{fact.unless[0]}" if fact.side else fact.unless[0]]
 
 
-def _unit(vector: Float[np.ndarray, "3"]) -> Float[np.ndarray, "3"]:
-    return vector / max(float(np.linalg.norm(vector)), 1e-9)
+_SPEAKS = np.array(
+    [[c < len(f.scale.names) and f.scale.names[c] not in f.scale.silent for c in range(MOST)] for f in FACTS]
+)
+_OTHER = np.array([INDEX[(_other_of(fact) or fact).name] for fact in FACTS])
+_MOOT = np.zeros((len(FACTS), MOST), bool)
+for _row, _fact in enumerate(FACTS):
+    if (_found := _other_of(_fact)) is not None and _fact.unless is not None:
+        _MOOT[_row, [_found.scale.names.index(category) for category in _fact.unless[1]]] = True
