@@ -17,6 +17,7 @@ from torch import nn
 
 from alignhmr.core.diffusion.model import BaseModel, BaseModelConfig
 from alignhmr.core.errors import CompatibilityError, InputError
+from alignhmr.core.language.text_pose import TextPose, TextPoseConfig
 from alignhmr.core.scoring.scorer import HMRScorer, ScorerConfig
 
 FORMAT_VERSION = 2
@@ -24,6 +25,7 @@ SHIPPED = Path(__file__).parent / "weights"
 _KINDS: dict[str, tuple[type[nn.Module], type]] = {
     "base": (BaseModel, BaseModelConfig),
     "scorer": (HMRScorer, ScorerConfig),
+    "text-pose": (TextPose, TextPoseConfig),
 }
 
 

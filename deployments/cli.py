@@ -28,6 +28,7 @@ from alignhmr.deployments.cli_options import (
     parse_formats,
     show_version,
 )  # fmt: skip
+from alignhmr.deployments.cli_find import find
 from alignhmr.deployments.cli_training import train_app
 from alignhmr.deployments.cli_truth import calibrate, clean, evaluate, prepare, synth
 
@@ -143,6 +144,7 @@ app.command()(synth)
 app.command()(prepare)
 app.command()(calibrate)
 app.command()(clean)
+app.command()(find)
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""The commands that train: base, scorer, and alignment by preferences; ``cli.py`` names them."""
+"""The commands that train: base, scorer, text-pose, and alignment by preferences; ``cli.py`` names them."""
 
 from typing import Annotated
 
@@ -26,7 +26,7 @@ Prepared = Annotated[
     ),
 ]
 
-train_app = typer.Typer(help="Train a model: base, scorer, or align the base by dpo.", no_args_is_help=True)
+train_app = typer.Typer(help="Train a model: base, scorer, text-pose, or align the base by dpo.", no_args_is_help=True)
 
 
 HeldOut = Annotated[
@@ -75,6 +75,21 @@ def train_scorer(
         preset, out, data or [], held_out, workers, device, minutes, seed, resume, overwrite, body, config, mlflow
     )  # fmt: skip
     run_scorer(launch, base=base)
+
+
+@train_app.command("text-pose")
+def train_text_pose(
+    out: Out, workers: Workers = 1, preset: Preset = "starter", config: Config = None, minutes: Minutes = None,
+    seed: Seed = 0, resume: Resume = False, overwrite: Overwrite = False, mlflow: MlflowUri = None,
+    device: Device = "auto", body: Body = "open",
+) -> None:  # fmt: skip
+    """Train the space where text and pose meet: a pose VQ-VAE, and captions of posecodes beside it."""
+    from alignhmr.deployments.model_training import Launch, run_text_pose
+
+    launch = Launch(
+        preset, out, (), None, workers, device, minutes, seed, resume, overwrite, body, config, mlflow
+    )  # fmt: skip
+    run_text_pose(launch)
 
 
 @train_app.command("dpo")

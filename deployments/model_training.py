@@ -1,4 +1,4 @@
-"""What `alignhmr train base|scorer` does: opens the data, settles whether a run begins or goes on, and runs it.
+"""What `alignhmr train base|scorer|text-pose` does: opens the data, settles whether a run begins or goes on, and runs it.
 
 An unfinished run lives in ``OUT/NAME.unfinished``: its plan, its first weights, and what Ray Train has committed.
 """
@@ -31,9 +31,11 @@ from alignhmr.training.fit import motion_clips
 from alignhmr.training.plans import Run, write_first
 from alignhmr.training.scorer_run import ScorerPlan, ScorerRun
 from alignhmr.training.state import STATE
+from alignhmr.training.text_pose_run import TextPosePlan, TextPoseRun
 from alignhmr.training.workplace import Alone, Listener, Pictures
 
 _PLAN, _FIRST = "plan.json", "first.safetensors"
+AnyPlan = BasePlan | ScorerPlan | TextPosePlan
 
 
 @dataclass(frozen=True)
@@ -98,8 +100,20 @@ def run_scorer(
     )
 
 
+def run_text_pose(launch: Launch, *, console: Console | None = None) -> dict[str, Any]:
+    """Trains the space that text and pose share; else as ``run_base``, but that there are no data to be given."""
+    return _launched(
+        "text-pose",
+        launch,
+        lambda shared: TextPosePlan(
+            recipe=load_training_config(launch.preset, launch.config).text_pose.recipe(), **shared
+        ),
+        console,
+    )
+
+
 def _launched(
-    kind: str, launch: Launch, plan_of: Callable[[dict[str, Any]], BasePlan | ScorerPlan], console: Console | None
+    kind: str, launch: Launch, plan_of: Callable[[dict[str, Any]], AnyPlan], console: Console | None
 ) -> dict[str, Any]:  # fmt: skip
     if launch.minutes is not None and launch.minutes <= 0:
         raise InputError(f"minutes is {launch.minutes}; give a positive number")
@@ -156,7 +170,7 @@ def _launched(
 
 
 def _run(
-    plan: BasePlan | ScorerPlan, folder: Path, path: Path, workers: int, device: str, mlflow: str | None,
+    plan: AnyPlan, folder: Path, path: Path, workers: int, device: str, mlflow: str | None,
     about: Mapping[str, Any], console: Console,
 ) -> None:  # fmt: skip
     """On Ray, watched; the checkpoint is ``path``."""
@@ -169,7 +183,7 @@ def _run(
         journals.append(Mlflow(mlflow, name, about, folder / "mlflow-run"))
     finished = False
     with shown_progress(console) as progress:
-        task = progress.add_task(f"train {name.partition('-')[0]}", total=None, said="starting workers")
+        task = progress.add_task(f"train {name.rpartition('-')[0]}", total=None, said="starting workers")
         everyone = Several([_Shown(progress, task), *journals])
         try:
             run_plan(
@@ -235,14 +249,19 @@ class _Shown(Listener):
         self._progress.update(self._task, completed=step, said=said)
 
     def judged(self, step: int, figures: Mapping[str, float], pictures: Pictures) -> None:
-        told = {CHOSEN_BY: "PA-MPJPE {:.1f} mm", "srcc_group": "rank correlation {:.3f}"}
+        told = {
+            CHOSEN_BY: "PA-MPJPE {:.1f} mm", "srcc_group": "rank correlation {:.3f}", "mean_recall": "recall {:.1f} %",
+        }  # fmt: skip
         self._judged = "".join(
             f"  {text.format(figures[key])}" for key, text in told.items() if key in figures
         )
 
 
-def _told(run: BaseRun | ScorerRun, workers: int, device: str) -> str:
+def _told(run: BaseRun | ScorerRun | TextPoseRun, workers: int, device: str) -> str:
     """What is about to happen, in words."""
+    if isinstance(run, TextPoseRun):
+        motion = f"poses of {len(run.about['clips'])} clips and captions of their posecodes"
+        return f"learning from {motion}; judged by poses of other clips; {workers} x {device}"
     if run.mixture is None:
         taught = "simulated detections alone, so it sees no pixels (prepared people come with --data)"
     else:
@@ -259,8 +278,8 @@ def _table(name: str, info: CheckpointInfo) -> Table:
     steps = recipe["recipe"]["loop"]["steps"]
     best = "" if recipe["step"] == steps else f", the best of step {recipe['step']:,}"
     table = Table(title=f"{name}: {steps:,} steps, {recipe['minutes']:.1f} minutes{best}")
-    if info.kind == "scorer":
-        table.add_column("on people never trained on")
+    if info.kind != "base":
+        table.add_column("on poses never trained on" if info.kind == "text-pose" else "on people never trained on")
         table.add_column("", justify="right")
         for figure, value in metrics.items():
             table.add_row(figure, f"{value:.4g}")

@@ -6,6 +6,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
 
 from alignhmr.core.diffusion.model import BaseModelConfig
+from alignhmr.core.language.text_pose import TextPoseConfig
 from alignhmr.core.scoring.scorer import ScorerConfig
 from alignhmr.core.synthetic.poses import PoseMix
 from alignhmr.deployments.presets import load_settings
@@ -14,6 +15,8 @@ from alignhmr.training.base import BaseLossWeights, DropRates
 from alignhmr.training.loop import LoopConfig
 from alignhmr.training.recipe import BaseRecipe, Evaluation, ScorerRecipe
 from alignhmr.training.scorer import ScorerDropRates, ScorerLossWeights
+from alignhmr.training.text_pose import TextPoseLossWeights
+from alignhmr.training.text_pose_recipe import TextPoseRecipe
 
 
 class _Closed(BaseModel):
@@ -43,6 +46,21 @@ class _ScorerSizes(_Closed):
     hops: list[PositiveInt]
     width: PositiveInt
     blocks: PositiveInt
+
+
+class _TextPoseSizes(_Closed):
+    text_encoder: str = Field(pattern=r"^(minilm|words[1-9]\d*)$")
+    text_size: PositiveInt
+    code_dim: PositiveInt
+    codes: PositiveInt
+    levels: PositiveInt
+    joint_width: PositiveInt
+    width: PositiveInt
+    blocks: PositiveInt
+    space: PositiveInt
+    text_width: PositiveInt
+    pose_width: PositiveInt
+    pose_blocks: PositiveInt
 
 
 class _Loop(_Closed):
@@ -110,6 +128,13 @@ class _ScorerDrop(_Closed):
     detector_3d: float = Field(ge=0, le=1)
     silhouette: float = Field(ge=0, le=1)
     generator: float = Field(ge=0, le=0.5)
+
+
+class _TextPoseLosses(_Closed):
+    joints: float = Field(ge=0)
+    rotations: float = Field(ge=0)
+    commitment: float = Field(ge=0)
+    contrast: float = Field(ge=0)
 
 
 class _Poses(_Closed):
@@ -190,11 +215,22 @@ class _Scorer(_Shared):
         )
 
 
+class _TextPose(_Shared):
+    model: _TextPoseSizes
+    losses: _TextPoseLosses
+
+    def recipe(self) -> TextPoseRecipe:
+        model = TextPoseConfig(**self.model.model_dump())
+        losses = TextPoseLossWeights(**self.losses.model_dump())
+        return TextPoseRecipe(model=model, losses=losses, **self._parts())
+
+
 class TrainingConfig(_Closed):
     """One preset: how each model learns."""
 
     base: _Base
     scorer: _Scorer
+    text_pose: _TextPose
 
 
 def load_training_config(preset: str = "starter", path: str | Path | None = None) -> TrainingConfig:

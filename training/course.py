@@ -28,6 +28,7 @@ from alignhmr.core.errors import CompatibilityError
 from alignhmr.training.card import write_card
 from alignhmr.training.loop import DivergedError, Step, Trainer, train
 from alignhmr.training.recipe import BaseRecipe, ScorerRecipe
+from alignhmr.training.text_pose_recipe import TextPoseRecipe
 from alignhmr.training.workers import first_says, means_over_workers
 from alignhmr.training.workplace import Pictures, Workplace
 
@@ -54,7 +55,7 @@ class Course:
     """What the kinds of runs differ in. Made in the process that trains."""
 
     kind: str
-    recipe: BaseRecipe | ScorerRecipe
+    recipe: BaseRecipe | ScorerRecipe | TextPoseRecipe
     build: Callable[[], tuple[Trainer, Step]]
     batches: Callable[[int], Iterator[Any]]
     judge: Callable[[nn.Module, int, int], Judged]

@@ -20,6 +20,8 @@ from alignhmr.training.loop import Reporter
 from alignhmr.training.mixture import Mixture
 from alignhmr.training.recipe import BaseRecipe, ScorerRecipe
 from alignhmr.training.scorer_run import ScorerRun
+from alignhmr.training.text_pose_recipe import TextPoseRecipe
+from alignhmr.training.text_pose_run import TextPoseRun
 from alignhmr.training.workplace import Alone, Listener
 
 Started = Callable[[int, int | None], None]
@@ -63,6 +65,19 @@ def fit_scorer(
         recipe, motion_clips(), body, mixture, judges, base=str(base), seed=seed, minutes=minutes
     )
     place = _alone(out, name, resume, "cpu", report, started)
+    return _followed(run.course(place, run.first_model), place, out, name)
+
+
+def fit_text_pose(
+    recipe: TextPoseRecipe, out: Path, *, name: str = "text-pose", seed: int = 0, minutes: float | None = None,
+    resume: bool = False, device: str = "cpu", report: Reporter | None = None, started: Started | None = None,
+    body: BodyModel | None = None,
+) -> Fit:  # fmt: skip
+    """Trains the space of text and pose; writes ``out/NAME.safetensors`` (float16) and ``out/NAME.md``."""
+    run = TextPoseRun.with_clips(
+        recipe, motion_clips(), body or BodyModel.load(), seed=seed, minutes=minutes
+    )
+    place = _alone(out, name, resume, device, report, started)
     return _followed(run.course(place, run.first_model), place, out, name)
 
 

@@ -14,6 +14,7 @@ from alignhmr.core.body.model import BodyModel
 from alignhmr.core.checkpoints import CheckpointInfo, load_checkpoint, save_checkpoint
 from alignhmr.training.course import Course, follow, identity
 from alignhmr.training.recipe import BaseRecipe, ScorerRecipe
+from alignhmr.training.text_pose_recipe import TextPoseRecipe
 from alignhmr.training.workplace import Alone, Workplace
 
 
@@ -24,7 +25,7 @@ class Run(Protocol):
         ...
 
     @property
-    def recipe(self) -> BaseRecipe | ScorerRecipe: ...
+    def recipe(self) -> BaseRecipe | ScorerRecipe | TextPoseRecipe: ...
     @property
     def body(self) -> BodyModel: ...
     @property
@@ -41,7 +42,7 @@ class Run(Protocol):
 
 class Plan(Protocol):
     @property
-    def recipe(self) -> BaseRecipe | ScorerRecipe: ...
+    def recipe(self) -> BaseRecipe | ScorerRecipe | TextPoseRecipe: ...
     @property
     def data(self) -> tuple[tuple[str, float], ...]: ...
     @property

@@ -39,3 +39,21 @@ def first_says(answer: bool, device: torch.device) -> bool:
     told = torch.tensor(int(answer), device=device)
     torch.distributed.broadcast(told, src=0)
     return bool(told)
+
+
+def first_of_workers(values: Float[Tensor, "*any"]) -> Float[Tensor, "*any"]:
+    """The first worker's values, for all."""
+    if not has_others():
+        return values
+    told = values.detach().clone().contiguous()
+    torch.distributed.broadcast(told, src=0)
+    return told
+
+
+def gathered(rows: Float[Tensor, "mine *any"]) -> Float[Tensor, "all *any"]:
+    """Every worker's rows, with their gradient: a loss over all of them, meant over workers, is the whole batch's."""
+    if not has_others():
+        return rows
+    from torch.distributed.nn.functional import all_gather
+
+    return torch.cat(list(all_gather(rows)))

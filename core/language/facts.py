@@ -60,7 +60,7 @@ SCALES: dict[str, Scale] = {
     "crossed": Scale((-0.03,), ("crossed", "apart"), 0.04, silent=("apart",)),
     # Metres above the lowest joint.
     "foot_ground": Scale((0.07,), ("ground", "air"), 0.03),
-    "knee_ground": Scale((0.12,), ("ground", "air"), 0.03, silent=("air",)),
+    "knee_ground": Scale((0.16,), ("ground", "air"), 0.03, silent=("air",)),
     "hand_ground": Scale((0.12,), ("ground", "air"), 0.03, silent=("air",)),
     "hips_ground": Scale((0.22,), ("ground", "air"), 0.04, silent=("air",)),
     # Degrees of the trunk from upright, and where to, from forward (0) to the left (90).
@@ -162,4 +162,5 @@ def mirrored(name: str, category: str) -> tuple[str, str]:
 
 
 def _exchanged(text: str) -> str:
-    return text.replace("left", "\0").replace("right", "left").replace("\0", "right")
+    # Word by word: 'upright' has no side.
+    return "_".join({"left": "right", "right": "left"}.get(word, word) for word in text.split("_"))

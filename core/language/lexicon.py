@@ -1,11 +1,12 @@
 """The words for every fact: how each is called, and how each category of it is said, in several wordings.
 
 A clause is a noun and a predicate: "the left elbow" + "is bent at a right angle". ``{s}`` ends a verb in the
-singular, ``{is}`` is "is" or "are", ``{side}`` and ``{other}`` are left and right. Wordings of one row are alternatives;
-the last ``HELD_OUT`` of each row are never trained on. No clause may hold what clauses are joined by (a comma, a colon,
+singular, ``{is}`` is "is" or "are", ``{side}`` and ``{other}`` are left and right. Wordings of one row are alternatives.
+``HELD_OUT`` of each row, drawn by lot, are never trained on: ``WORDS`` has them last. No clause may hold what clauses are joined by (a comma, a colon,
 "and", "while"), and no two facts may share one: ``tests/core/language/test_lexicon.py``.
 """
 
+import hashlib
 from dataclasses import dataclass
 
 HELD_OUT = 2
@@ -25,56 +26,56 @@ class Words:
 
 _BEND = {
     "straight": ("{is} straight", "{is} fully extended", "stay{s} unbent", "{is} stretched out",
-                 "{is} completely straightened", "show{s} no bend"),
+                 "{is} completely straightened", "show{s} no bend", "{is} held straight out", "{is} not bent at all", "{is} locked straight", "{has} no angle"),
     "slightly_bent": ("{is} slightly bent", "{is} bent a little", "{is} a bit flexed", "{is} almost straight",
-                      "{has} a slight bend", "{is} bent only lightly"),
+                      "{has} a slight bend", "{is} bent only lightly", "{is} slightly flexed", "{is} gently curved", "show{s} a small bend", "{is} nearly straight"),
     "half_bent": ("{is} half bent", "{is} partially bent", "{is} moderately flexed", "{is} bent halfway",
-                  "{has} a medium bend", "{is} bent to some degree"),
-    "right_angle": ("{is} bent at a right angle", "{is} bent by ninety degrees", "form{s} an L shape",
-                    "{is} bent at about 90 degrees", "make{s} a square corner", "{is} flexed to a right angle"),
+                  "{has} a medium bend", "{is} bent to some degree", "{is} fairly bent", "{is} bent partway", "show{s} a moderate bend", "{is} flexed about halfway"),
+    "right_angle": ("{is} bent at a right angle", "{is} bent by ninety degrees", "form{s} an l shape",
+                    "{is} bent at about 90 degrees", "make{s} a square corner", "{is} flexed to a right angle", "{has} a ninety degree bend", "{is} bent squarely", "show{s} a right angle", "{is} flexed by 90 degrees"),
     "fully_bent": ("{is} fully bent", "{is} bent sharply", "{is} completely folded", "{is} tightly flexed",
-                   "{is} bent as far as possible", "{is} folded up tight"),
+                   "{is} bent as far as possible", "{is} folded up tight", "{is} strongly bent", "{is} deeply flexed", "show{s} an acute bend", "{is} fully flexed"),
 }  # fmt: skip
 _PITCH = {
     "down": ("point{s} straight down", "hang{s} vertically", "{is} directed right down", "{is} vertical pointing down",
-             "drop{s} straight downward", "hang{s} right down"),
+             "drop{s} straight downward", "hang{s} right down", "{is} fully lowered", "hang{s} straight to the floor", "{is} aligned downward", "dangle{s} vertically"),
     "low": ("slant{s} downward", "point{s} down at an angle", "{is} lowered diagonally", "slope{s} down",
-            "{is} angled toward the floor", "incline{s} downward"),
+            "{is} angled toward the floor", "incline{s} downward", "{is} partly lowered", "go{es} down on a slant", "{is} tilted down", "descend{s} at an angle"),
     "level": ("{is} horizontal", "{is} level", "{is} held horizontally", "lie{s} parallel to the ground",
-              "{is} kept flat", "extend{s} in the horizontal"),
+              "{is} kept flat", "extend{s} in the horizontal", "{is} horizontally placed", "run{s} level", "{is} at a flat angle", "stay{s} horizontal"),
     "raised": ("slant{s} upward", "point{s} up at an angle", "{is} raised diagonally", "slope{s} up",
-               "{is} angled toward the ceiling", "incline{s} upward"),
+               "{is} angled toward the ceiling", "incline{s} upward", "{is} partly raised", "go{es} up on a slant", "{is} tilted up", "climb{s} at an angle"),
     "up": ("point{s} straight up", "{is} raised vertically", "{is} directed right up", "{is} vertical pointing up",
-           "rise{s} straight upward", "{is} lifted right up"),
+           "rise{s} straight upward", "{is} lifted right up", "{is} fully raised", "reach{es} straight to the sky", "{is} aligned upward", "stand{s} vertically on end"),
 }  # fmt: skip
 _WAY = {
-    "forward": ("to the front", "forward", "ahead", "frontward", "in the forward direction", "towards the front"),
+    "forward": ("to the front", "forward", "ahead", "frontward", "in the forward direction", "towards the front", "frontally", "to the fore", "in front", "straight forward"),
     "diagonal": ("diagonally to the front", "half forward half sideways", "diagonally forward",
-                 "forward at an outward slant", "obliquely forward", "partly forward partly sideways"),
-    "outward": ("to the side", "sideways", "outward", "laterally", "out sideways", "away from the midline"),
-    "back": ("to the back", "backward", "to the rear", "rearward", "in the backward direction", "towards the rear"),
+                 "forward at an outward slant", "obliquely forward", "partly forward partly sideways", "forward yet outward", "at a diagonal to the front", "front to side diagonally", "slantwise forward"),
+    "outward": ("to the side", "sideways", "outward", "laterally", "out sideways", "away from the midline", "out to its side", "to the outside", "in the lateral direction", "off sideways"),
+    "back": ("to the back", "backward", "to the rear", "rearward", "in the backward direction", "towards the rear", "behind", "aft", "in the rear direction", "straight backward"),
     "across": ("inward across the body", "to the opposite side", "across the front", "inward",
-               "to the far side of the body", "over the midline"),
+               "to the far side of the body", "over the midline", "across to the opposite side", "crosswise", "inward past the middle", "to the inner side"),
 }  # fmt: skip
-_GOES = ("reach{es}", "go{es}", "{is} directed", "{is} aimed", "lead{s}", "extend{s}")
+_GOES = ("reach{es}", "go{es}", "{is} directed", "{is} aimed", "lead{s}", "extend{s}", "point{s} away", "{is} turned", "head{s}", "stretch{es}")
 _GOING = {
     category: tuple(f"{verb} {way}" for verb, way in zip(_GOES, row, strict=True))
     for category, row in _WAY.items()
 }
 _SPREAD = {
-    "close": ("{is} close to", "{is} right next to", "stay{s} near", "{is} just beside", "nearly meet{s}", "{is} adjacent to"),
+    "close": ("{is} close to", "{is} right next to", "stay{s} near", "{is} just beside", "nearly meet{s}", "{is} adjacent to", "{is} very near", "{is} closely beside", "stay{s} right by", "{is} a hand's width from"),
     "apart": ("{is} shoulder width from", "{is} some way from", "keep{s} a small distance from",
-              "{is} at a medium distance from", "stand{s} off a little from", "{is} moderately far from"),
+              "{is} at a medium distance from", "stand{s} off a little from", "{is} moderately far from", "{is} a short way from", "{is} at shoulder distance from", "keep{s} some room from", "{is} not far from"),
     "wide": ("{is} far from", "{is} spread wide from", "keep{s} a large distance from", "{is} well away from",
-             "{is} widely separated from", "{is} a long way from"),
+             "{is} widely separated from", "{is} a long way from", "{is} far apart from", "{is} wide away from", "stay{s} distant from", "{is} set widely from"),
     "very_wide": ("{is} as far as possible from", "{is} spread very wide from", "{is} extremely far from",
-                  "{is} at full span from", "{is} at the greatest distance from", "{is} stretched far away from"),
+                  "{is} at full span from", "{is} at the greatest distance from", "{is} stretched far away from", "{is} very far away from", "{is} at maximum distance from", "stay{s} extremely distant from", "{is} fully spread from"),
 }  # fmt: skip
-_TOUCHES = ("touch{es}", "{is} at", "rest{s} on", "hold{s}", "{is} placed on", "{is} in contact with")
+_TOUCHES = ("touch{es}", "{is} at", "rest{s} on", "hold{s}", "{is} placed on", "{is} in contact with", "lie{s} on", "{is} pressed to", "reach{es} right to", "grasp{s}")
 _GROUND = ("{is} on the ground", "touch{es} the ground", "rest{s} on the floor", "{is} down on the floor",
-           "make{s} contact with the ground", "press{es} against the floor")  # fmt: skip
+           "make{s} contact with the ground", "press{es} against the floor", "{is} placed on the ground", "meet{s} the floor", "{is} set on the floor", "{is} touching the ground")  # fmt: skip
 _AIR = ("{is} off the ground", "{is} in the air", "{is} lifted from the floor", "do{es} not touch the ground",
-        "hover{s} above the floor", "{is} clear of the ground")  # fmt: skip
+        "hover{s} above the floor", "{is} clear of the ground", "{is} raised off the floor", "float{s} over the ground", "{is} up from the ground", "{is} not on the floor")  # fmt: skip
 
 
 def _spread(what: str) -> dict[str, tuple[str, ...]]:
@@ -94,172 +95,183 @@ def _both(*names: str) -> tuple[str, ...]:
 
 
 _HAND, _HANDS = (
-    _sided("hand", "palm", "arm's hand", "fist", "hand itself", "hand's palm"),
-    _both("hands", "palms", "arms' hands", "fists", "hands themselves", "hands' palms"),
+    _sided("hand", "palm", "arm's hand", "fist", "hand itself", "hand's palm", "wrist", "fingers' end", "open hand", "end of the arm"),
+    _both("hands", "palms", "arms' hands", "fists", "hands themselves", "hands' palms", "wrists", "fingers' ends", "open hands", "ends of the arms"),
 )
 _UPPER_ARM, _UPPER_ARMS = (
     _sided("upper arm", "arm above the elbow", "arm from the shoulder", "upper part of the arm",
-           "arm's upper half", "humerus"),
+           "arm's upper half", "humerus", "upper arm segment", "biceps", "arm over the elbow", "arm up to the elbow"),
     _both("upper arms", "arms above the elbow", "arms from the shoulder", "upper parts of the arms",
-          "arms' upper halves", "humeri"),
+          "arms' upper halves", "humeri", "upper arm segments", "biceps muscles", "arms over the elbow", "arms up to the elbow"),
 )  # fmt: skip
 _FOREARM, _FOREARMS = (
     _sided("forearm", "lower arm", "arm below the elbow", "lower part of the arm", "arm's lower half",
-           "arm beyond the elbow"),
+           "arm beyond the elbow", "forearm segment", "arm under the elbow", "arm from elbow to wrist", "forearm itself"),
     _both("forearms", "lower arms", "arms below the elbow", "lower parts of the arms", "arms' lower halves",
-          "arms beyond the elbow"),
+          "arms beyond the elbow", "forearm segments", "arms under the elbow", "arms from elbow to wrist",
+          "forearms themselves"),
 )  # fmt: skip
 _THIGH, _THIGHS = (
-    _sided("thigh", "upper leg", "leg above the knee", "leg from the hip", "leg's upper half", "femur"),
-    _both("thighs", "upper legs", "legs above the knee", "legs from the hip", "legs' upper halves", "femurs"),
+    _sided("thigh", "upper leg", "leg above the knee", "leg from the hip", "leg's upper half", "femur", "thigh segment", "leg over the knee", "leg up to the knee", "thigh itself"),
+    _both("thighs", "upper legs", "legs above the knee", "legs from the hip", "legs' upper halves", "femurs", "thigh segments", "legs over the knee", "legs up to the knee", "thighs themselves"),
 )
 _SHIN, _SHINS = (
-    _sided("shin", "lower leg", "calf", "leg below the knee", "leg's lower half", "shank"),
-    _both("shins", "lower legs", "calves", "legs below the knee", "legs' lower halves", "shanks"),
+    _sided("shin", "lower leg", "calf", "leg below the knee", "leg's lower half", "shank", "shin segment", "leg under the knee", "leg from knee to ankle", "shin itself"),
+    _both("shins", "lower legs", "calves", "legs below the knee", "legs' lower halves", "shanks", "shin segments", "legs under the knee", "legs from knee to ankle", "shins themselves"),
 )
 _FOOT, _FEET = (
-    _sided("foot", "sole", "leg's foot", "ankle", "foot itself", "foot's sole"),
-    _both("feet", "soles", "legs' feet", "ankles", "feet themselves", "feet's soles"),
+    _sided("foot", "sole", "leg's foot", "ankle", "foot itself", "foot's sole", "heel", "toes' end", "bare foot", "end of the leg"),
+    _both("feet", "soles", "legs' feet", "ankles", "feet themselves", "feet's soles", "heels", "toes' ends", "bare feet",
+          "ends of the legs"),
 )
-_PERSON = ("the person", "the body", "someone", "the figure", "the subject", "this individual")
-_TORSO = ("the torso", "the trunk", "the upper body", "the back", "the spine", "the body's core")
-_HEAD = ("the head", "the person's head", "the face", "the neck", "the skull", "the head itself")
+_PERSON = ("the person", "the body", "someone", "the figure", "the subject", "this individual", "the human", "he or she",
+           "the figure shown", "the one pictured")
+_TORSO = ("the torso", "the trunk", "the upper body", "the back", "the spine", "the body's core", "the whole torso", "the trunk of the body",
+          "the backbone", "the body from the hips up")
+_HEAD = ("the head", "the person's head", "the face", "the neck", "the skull", "the head itself", "the chin", "the gaze", "the forehead",
+         "the head on its neck")
 
-WORDS: dict[str, Words] = {
+_TABLE: dict[str, Words] = {
     "posture": Words(_PERSON, {
         "standing": ("{is} standing", "stands", "{is} on their feet", "{is} in a standing pose", "{is} stood up",
-                     "{is} upright on the legs"),
+                     "{is} upright on the legs", "{is} on both legs upright", "{is} standing up", "keeps standing", "rises on the legs"),
         "bending": ("{is} bending over", "bends over from the hips", "{is} bent over on their feet",
-                    "stoops", "{is} doubled over", "bows low on straight legs"),
+                    "stoops", "{is} doubled over", "bows low on straight legs", "bends over at the waist", "{is} stooped", "{is} folded at the hips", "leans over from standing"),
         "squatting": ("{is} squatting", "squats", "{is} crouching", "{is} in a deep knee bend", "crouches low",
-                      "{is} hunkered down"),
-        "sitting": ("{is} sitting", "sits", "{is} seated", "{is} in a sitting pose", "has sat down", "takes a seat"),
+                      "{is} hunkered down", "{is} in a squat", "{is} in a low crouch", "squats down", "sinks into a crouch"),
+        "sitting": ("{is} sitting", "sits", "{is} seated", "{is} in a sitting pose", "has sat down", "takes a seat", "{is} sitting down", "keeps seated", "{is} in a seated position", "sits there"),
         "kneeling": ("{is} kneeling", "kneels", "{is} on their knees", "{is} in a kneeling pose", "has knelt down",
-                     "{is} down on the knees"),
+                     "{is} down on the knees", "rests on the knees", "{is} kneeling down", "{is} in a kneel", "kneels there"),
         "all_fours": ("{is} on all fours", "{is} crawling", "{is} on hands with knees down", "{is} in a crawling pose",
-                      "crawls on the floor", "supports themselves on hands plus knees"),
+                      "crawls on the floor", "supports themselves on hands plus knees", "{is} on hands plus knees", "goes on all fours", "{is} down on all fours", "creeps on the floor"),
         "lying": ("{is} lying down", "lies on the ground", "{is} flat on the floor", "{is} in a lying pose",
-                  "reclines on the floor", "{is} stretched out on the ground"),
+                  "reclines on the floor", "{is} stretched out on the ground", "{is} lying on the floor", "lies flat", "{is} lying flat out", "rests lying"),
         "upside_down": ("{is} upside down", "{is} inverted", "{is} head over heels", "{is} turned on their head",
-                        "{is} flipped over", "has the head at the bottom"),
+                        "{is} flipped over", "has the head at the bottom", "{is} standing on the hands or head", "hangs upside down there", "{is} bottom up", "{is} upended"),
     }),
     "inclination": Words(_TORSO, {
-        "upright": ("{is} upright", "{is} straight up", "{is} vertical", "{is} erect", "{is} held plumb", "stands tall"),
+        "upright": ("{is} upright", "{is} straight up", "{is} vertical", "{is} erect", "{is} held plumb", "stands tall", "{is} in an upright position", "stays vertical", "{is} perpendicular to the ground", "does not lean"),
         "leaning": ("leans a little", "{is} slightly inclined", "tilts slightly", "{is} leaning", "tips gently",
-                    "{is} off vertical by a little"),
+                    "{is} off vertical by a little", "has a slight lean", "{is} a bit tilted", "inclines a little", "{is} leaning slightly"),
         "bent": ("{is} bent far over", "leans strongly", "{is} strongly inclined", "{is} tilted a lot", "tips heavily",
-                 "{is} at a steep lean"),
+                 "{is} at a steep lean", "has a strong lean", "{is} deeply bent over", "inclines heavily", "{is} bent over a long way"),
         "horizontal": ("{is} nearly horizontal", "{is} level with the ground", "lies flat", "{is} parallel to the floor",
-                       "{is} in the horizontal", "{is} laid level"),
+                       "{is} in the horizontal", "{is} laid level", "has a horizontal position", "{is} lying level", "extends horizontally", "{is} about horizontal"),
         "upside_down": ("hangs upside down", "{is} inverted", "points head first to the ground", "{is} turned over",
-                        "{is} reversed with the head lowest", "{is} flipped"),
+                        "{is} reversed with the head lowest", "{is} flipped", "{is} upside down", "{is} turned bottom up", "has its top at the bottom", "{is} the wrong way up"),
     }),
-    "lean": Words(("the torso", "the trunk", "the upper body", "the weight of the torso", "the spine", "the body's core"), {
+    "lean": Words(("the torso", "the trunk", "the upper body", "the weight of the torso", "the spine", "the body's core", "the body",
+                   "the trunk of the body", "the backbone", "the body from the hips up"), {
         "forward": ("inclines forward", "bends to the front", "tends forward", "goes forward", "tips to the front",
-                    "tilts frontward"),
+                    "tilts frontward", "leans to the front", "leans forward", "slopes forward", "{is} inclined forward"),
         "backward": ("inclines backward", "bends to the back", "tends backward", "goes backward", "tips to the rear",
-                     "tilts rearward"),
+                     "tilts rearward", "leans to the back", "leans backward", "slopes backward", "{is} inclined backward"),
         "left": ("inclines to the left", "bends to the left", "tends to the left", "goes left", "tips leftward",
-                 "tilts to the left-hand side"),
+                 "tilts to the left-hand side", "leans to the left", "leans left", "slopes leftward", "{is} inclined to the left"),
         "right": ("inclines to the right", "bends to the right", "tends to the right", "goes right", "tips rightward",
-                  "tilts to the right-hand side"),
+                  "tilts to the right-hand side", "leans to the right", "leans right", "slopes rightward", "{is} inclined to the right"),
     }),
-    "facing": Words(("the person", "the chest", "the body", "the front of the body", "the subject", "the breast"), {
+    "facing": Words(("the person", "the chest", "the body", "the front of the body", "the subject", "the breast", "the figure", "the human",
+                     "the torso's front", "the one pictured"), {
         "toward": ("faces the camera", "{is} turned to the camera", "{is} facing the viewer", "looks at the camera",
-                   "fronts the lens", "{is} seen from the front"),
+                   "fronts the lens", "{is} seen from the front", "points at the camera", "{is} directed towards the camera", "confronts the viewer", "shows the front to the camera"),
         "toward_left": ("faces the camera half turned to picture left", "{is} turned to front left of the picture",
                         "{is} facing the viewer but angled to picture left", "looks left past the camera",
-                        "fronts the lens at an angle to picture left", "{is} seen from the front turning to image left"),
+                        "fronts the lens at an angle to picture left", "{is} seen from the front turning to image left", "points past the camera to picture left", "{is} directed to front left in the image", "shows the front partly to picture left", "is mostly frontal but turned to picture left"),
         "left": ("faces picture left", "{is} turned to the left of the picture", "{is} facing left in the picture",
-                 "looks to picture left", "fronts the left edge of the image", "{is} seen from the side looking image left"),
+                 "looks to picture left", "fronts the left edge of the image", "{is} seen from the side looking image left", "points to picture left", "{is} directed at the left of the image", "shows a profile to picture left", "{is} in profile to image left"),
         "away_left": ("faces away half turned to picture left", "{is} turned to back left of the picture",
                       "{is} facing away but angled to picture left", "looks left with the back to the camera",
-                      "turns the back at an angle to picture left", "{is} seen from behind turning to image left"),
+                      "turns the back at an angle to picture left", "{is} seen from behind turning to image left", "points away to picture left", "{is} directed to back left in the image", "shows the back partly with picture left ahead", "is mostly seen from the back but turned to picture left"),
         "away": ("faces away from the camera", "{is} turned away from the camera", "{is} facing away from the viewer",
-                 "looks away from the camera", "turns the back to the lens", "{is} seen from behind"),
+                 "looks away from the camera", "turns the back to the lens", "{is} seen from behind", "points away from the camera", "{is} directed away from the camera", "shows the back to the camera", "{is} facing backward to the viewer"),
         "away_right": ("faces away half turned to picture right", "{is} turned to back right of the picture",
                        "{is} facing away but angled to picture right", "looks right with the back to the camera",
-                       "turns the back at an angle to picture right", "{is} seen from behind turning to image right"),
+                       "turns the back at an angle to picture right", "{is} seen from behind turning to image right", "points away to picture right", "{is} directed to back right in the image", "shows the back partly with picture right ahead", "is mostly seen from the back but turned to picture right"),
         "right": ("faces picture right", "{is} turned to the right of the picture", "{is} facing right in the picture",
                   "looks to picture right", "fronts the right edge of the image",
-                  "{is} seen from the side looking image right"),
+                  "{is} seen from the side looking image right", "points to picture right", "{is} directed at the right of the image", "shows a profile to picture right", "{is} in profile to image right"),
         "toward_right": ("faces the camera half turned to picture right", "{is} turned to front right of the picture",
                          "{is} facing the viewer but angled to picture right", "looks right past the camera",
                          "fronts the lens at an angle to picture right",
-                         "{is} seen from the front turning to image right"),
+                         "{is} seen from the front turning to image right", "points past the camera to picture right", "{is} directed to front right in the image", "shows the front partly to picture right", "is mostly frontal but turned to picture right"),
     }),
-    "chest": Words(("the chest", "the belly", "the front of the torso", "the front side", "the breast", "the stomach"), {
+    "chest": Words(("the chest", "the belly", "the front of the torso", "the front side", "the breast", "the stomach", "the abdomen",
+                    "the front of the trunk", "the torso's front", "the front of the body"), {
         "up": ("faces the sky", "faces up", "{is} turned to the ceiling", "looks upward", "{is} uppermost",
-               "{is} directed at the ceiling"),
+               "{is} directed at the ceiling", "points up to the sky", "{is} facing upward", "{is} on top", "{is} toward the ceiling"),
         "down": ("faces the ground", "faces down", "{is} turned to the floor", "looks downward", "{is} undermost",
-                 "{is} directed at the floor"),
+                 "{is} directed at the floor", "points down to the ground", "{is} facing downward", "{is} underneath", "{is} toward the floor"),
     }),
-    "twist": Words(("the shoulders", "the chest", "the ribcage", "the upper body", "the thorax", "the shoulder line"), {
+    "twist": Words(("the shoulders", "the chest", "the ribcage", "the upper body", "the thorax", "the shoulder line", "the upper torso",
+                    "the shoulder girdle", "the trunk above the hips", "the upper trunk"), {
         "left": ("{are} twisted to the left", "{are} turned left against the hips", "rotate{s} left over the pelvis",
-                 "{are} twisted leftward", "swivel{s} left of the hips", "{are} wound to the left-hand side"),
+                 "{are} twisted leftward", "swivel{s} left of the hips", "{are} wound to the left-hand side", "{are} rotated to the left", "turn{s} leftward", "{are} in a left twist", "{are} swung round to the left"),
         "right": ("{are} twisted to the right", "{are} turned right against the hips", "rotate{s} right over the pelvis",
-                  "{are} twisted rightward", "swivel{s} right of the hips", "{are} wound to the right-hand side"),
+                  "{are} twisted rightward", "swivel{s} right of the hips", "{are} wound to the right-hand side", "{are} rotated to the right", "turn{s} rightward", "{are} in a right twist", "{are} swung round to the right"),
     }),
-    "hips_ground": Words(("the hips", "the buttocks", "the seat", "the pelvis", "the bottom", "the rear"), {
+    "hips_ground": Words(("the hips", "the buttocks", "the seat", "the pelvis", "the bottom", "the rear", "the backside", "the haunches", "the behind", "the hip region"), {
         "ground": tuple(word.replace("{is}", "{are}") for word in _GROUND),
     }),
     "nod": Words(_HEAD, {
         "back": ("{is} tilted back", "leans back", "{is} thrown back", "{is} bent backward", "tips to the back",
-                 "{is} raised to look up"),
+                 "{is} raised to look up", "{is} leaned backward", "{is} lifted back", "{is} inclined to the back", "looks up"),
         "straight": ("{is} held straight", "{is} in line with the spine", "{is} level", "{is} neither bowed nor raised",
-                     "stays neutral", "{is} carried straight"),
+                     "stays neutral", "{is} carried straight", "{is} straight", "{is} kept upright", "{is} not tilted forward or back", "looks straight on"),
         "bowed": ("{is} bowed", "{is} bent forward", "hangs forward", "{is} lowered", "tips to the front",
-                  "{is} dropped to look down"),
+                  "{is} dropped to look down", "{is} leaned forward", "{is} tilted forward", "{is} inclined to the front", "looks down"),
     }),
     "tilt": Words(_HEAD, {
         "left": ("{is} tilted to the left", "leans left", "{is} inclined to the left shoulder", "{is} bent to the left",
-                 "tips leftward", "{is} cocked to the left-hand side"),
+                 "tips leftward", "{is} cocked to the left-hand side", "{is} leaned to the left", "drops to the left", "{is} leaning to the left side", "{is} sideways to the left"),
         "right": ("{is} tilted to the right", "leans right", "{is} inclined to the right shoulder", "{is} bent to the right",
-                  "tips rightward", "{is} cocked to the right-hand side"),
+                  "tips rightward", "{is} cocked to the right-hand side", "{is} leaned to the right", "drops to the right", "{is} leaning to the right side", "{is} sideways to the right"),
     }),
     "upper_arm": Words(_UPPER_ARM, _PITCH, _UPPER_ARMS),
     "upper_arm_way": Words(_UPPER_ARM, _GOING, _UPPER_ARMS),
     "elbow": Words(
-        _sided("elbow", "arm at the elbow", "elbow joint", "arm", "arm's joint", "arm as a whole"), _BEND,
-        _both("elbows", "arms at the elbow", "elbow joints", "arms", "arms' joints", "arms as a whole"),
+        _sided("elbow", "arm at the elbow", "elbow joint", "arm", "arm's joint", "arm as a whole", "whole arm", "arm about its elbow",
+               "entire arm", "elbow itself"), _BEND,
+        _both("elbows", "arms at the elbow", "elbow joints", "arms", "arms' joints", "arms as a whole", "whole arms", "arms about the elbow", "entire arms",
+              "elbows themselves"),
     ),
     "forearm": Words(_FOREARM, _PITCH, _FOREARMS),
     "forearm_way": Words(_FOREARM, _GOING, _FOREARMS),
     "hand_height": Words(_HAND, {
         "below_hips": ("{is} below the hips", "hang{s} lower than the hips", "{is} at thigh height", "{is} down by the thigh",
-                       "dangle{s} under hip level", "{is} beneath the waistline"),
+                       "dangle{s} under hip level", "{is} beneath the waistline", "{is} lower than the waist", "reach{es} down past the hips", "{is} under the hips", "{is} at the level of the thighs"),
         "hips": ("{is} at hip height", "{is} level with the hips", "{is} about waist high", "{is} by the waist",
-                 "stay{s} at hip level", "{is} around the waistline"),
+                 "stay{s} at hip level", "{is} around the waistline", "{is} at waist height", "{is} at the hips", "{is} as high as the hips", "{is} at the level of the waist"),
         "chest": ("{is} at chest height", "{is} level with the chest", "{is} about chest high", "{is} by the ribs",
-                  "stay{s} at chest level", "{is} around the sternum"),
+                  "stay{s} at chest level", "{is} around the sternum", "{is} at breast height", "{is} at the height of the chest", "{is} as high as the ribs", "{is} at the level of the torso's middle"),
         "shoulders": ("{is} at shoulder height", "{is} level with the shoulders", "{is} about shoulder high",
-                      "{is} as high as the collarbone", "stay{s} at shoulder level", "{is} around the throat"),
+                      "{is} as high as the collarbone", "stay{s} at shoulder level", "{is} around the throat", "{is} at the height of the shoulders", "{is} at the shoulders", "{is} as high as the shoulders", "{is} at the level of the neck"),
         "head": ("{is} at head height", "{is} level with the head", "{is} about head high", "{is} as high as the face",
-                 "stay{s} at head level", "{is} around eye level"),
+                 "stay{s} at head level", "{is} around eye level", "{is} at face height", "{is} at the height of the head", "{is} as high as the head", "{is} at the level of the face"),
         "above_head": ("{is} above the head", "{is} higher than the head", "{is} overhead", "{is} raised over the head",
-                       "tower{s} over the skull", "{is} up past the top of the head"),
+                       "tower{s} over the skull", "{is} up past the top of the head", "{is} held over the head", "{is} at a height over the head", "reach{es} above the head", "{is} high above the head"),
     }, _HANDS),
     "hand_depth": Words(_HAND, {
         "behind": ("{is} behind the back", "{is} behind the body", "{is} at the back of the body", "{is} to the rear of the torso",
-                   "lie{s} behind the trunk", "{is} rearward of the body"),
+                   "lie{s} behind the trunk", "{is} rearward of the body", "{is} behind the torso", "{is} held behind the back", "{is} in back of the body", "stay{s} to the rear"),
         "beside": ("{is} in the plane of the body", "{is} neither in front nor behind", "{is} level with the body's plane",
-                   "{is} just alongside the body", "lie{s} within the frontal plane", "{is} flush with the torso"),
+                   "{is} just alongside the body", "lie{s} within the frontal plane", "{is} flush with the torso", "{is} beside the body", "{is} right at the body", "{is} in line with the body", "stay{s} next to the torso"),
         "in_front": ("{is} in front of the body", "{is} a little ahead of the body", "{is} before the torso",
-                     "{is} some way in front", "lie{s} forward of the trunk", "{is} frontward of the body"),
+                     "{is} some way in front", "lie{s} forward of the trunk", "{is} frontward of the body", "{is} in front of the torso", "{is} held before the body", "{is} to the front of the body", "stay{s} in front"),
         "far_in_front": ("{is} far in front of the body", "{is} well ahead of the body", "{is} stretched out in front",
-                         "{is} a long way in front", "lie{s} far forward of the trunk", "{is} far frontward of the body"),
+                         "{is} a long way in front", "lie{s} far forward of the trunk", "{is} far frontward of the body", "{is} far in front of the torso", "{is} held far ahead", "{is} far to the front of the body", "stay{s} well in front"),
     }, _HANDS),
     "hand_side": Words(_HAND, {
         "across": ("{is} past the middle of the body", "{is} over on the other side", "cross{es} the midline",
-                   "{is} beyond the body's centre", "pass{es} over the centre line", "{is} on the opposite half"),
+                   "{is} beyond the body's centre", "pass{es} over the centre line", "{is} on the opposite half", "{is} across the body", "{is} past the midline", "reach{es} over to the other half", "{is} on the far side of the middle"),
         "middle": ("{is} at the middle of the body", "{is} near the midline", "{is} in the centre", "{is} central",
-                   "lie{s} on the centre line", "{is} around the body's axis"),
+                   "lie{s} on the centre line", "{is} around the body's axis", "{is} in the middle", "{is} at the midline", "stay{s} central before the body", "{is} at the centre of the body"),
         "own_side": ("{is} on its own side", "{is} close to its side of the body", "{is} by the side", "{is} next to its flank",
-                     "lie{s} over the hip line", "{is} within the body's width"),
+                     "lie{s} over the hip line", "{is} within the body's width", "{is} near its own side", "{is} near the hip's side", "stay{s} close to its side", "{is} beside its own flank"),
         "out": ("{is} out to the side", "{is} away from the side", "{is} held out sideways", "{is} off to its side",
-                "lie{s} outside the body", "{is} laterally away"),
+                "lie{s} outside the body", "{is} laterally away", "{is} to the side of the body", "{is} some way out sideways", "stay{s} off the side", "{is} moved out to the side"),
         "far_out": ("{is} far out to the side", "{is} far away from the side", "{is} stretched out sideways",
-                    "{is} a long way off to its side", "lie{s} far outside the body", "{is} laterally far away"),
+                    "{is} a long way off to its side", "lie{s} far outside the body", "{is} laterally far away", "{is} far to the side of the body", "{is} a long way out sideways", "stay{s} far off the side", "{is} moved far out to the side"),
     }, _HANDS),
     "hands_spread": Words(_HAND, _spread("hand"), _HANDS),
     "hand_ground": Words(_HAND, {"ground": _GROUND}, _HANDS),
@@ -276,37 +288,62 @@ WORDS: dict[str, Words] = {
     "thigh": Words(_THIGH, _PITCH, _THIGHS),
     "thigh_way": Words(_THIGH, _GOING, _THIGHS),
     "knee": Words(
-        _sided("knee", "leg at the knee", "knee joint", "leg", "leg's joint", "leg as a whole"), _BEND,
-        _both("knees", "legs at the knee", "knee joints", "legs", "legs' joints", "legs as a whole"),
+        _sided("knee", "leg at the knee", "knee joint", "leg", "leg's joint", "leg as a whole", "whole leg", "leg about its knee", "entire leg",
+               "knee itself"), _BEND,
+        _both("knees", "legs at the knee", "knee joints", "legs", "legs' joints", "legs as a whole", "whole legs", "legs about the knee", "entire legs",
+              "knees themselves"),
     ),
     "shin": Words(_SHIN, _PITCH, _SHINS),
     "feet_spread": Words(_FOOT, _spread("foot"), _FEET),
     "foot_ahead": Words(_FOOT, {
         "ahead": ("{is} ahead of the other foot", "{is} in front of the other foot", "{is} before the other foot",
-                  "{is} further forward than the other", "lead{s} the other foot", "{is} put forward of its partner"),
+                  "{is} further forward than the other", "lead{s} the other foot", "{is} put forward of its partner", "{is} the front one", "{is} forward of the other foot", "step{s} ahead of the other", "{is} placed before the other"),
         "behind": ("{is} behind the other foot", "{is} in back of the other foot", "{is} after the other foot",
-                   "{is} further back than the other", "trail{s} the other foot", "{is} put backward of its partner"),
+                   "{is} further back than the other", "trail{s} the other foot", "{is} put backward of its partner", "{is} the back one", "{is} backward of the other foot", "stay{s} behind the other", "{is} placed after the other"),
     }),
     "foot_higher": Words(_FOOT, {
         "higher": ("{is} higher than the other foot", "{is} above the other foot", "{is} raised over the other foot",
-                   "{is} further up than the other", "top{s} the other foot", "{is} put up above its partner"),
+                   "{is} further up than the other", "top{s} the other foot", "{is} put up above its partner", "{is} the higher one", "{is} up above the other", "rise{s} over the other", "{is} placed above the other"),
         "lower": ("{is} lower than the other foot", "{is} below the other foot", "{is} under the other foot",
-                  "{is} further down than the other", "stay{s} beneath the other foot", "{is} put down below its partner"),
+                  "{is} further down than the other", "stay{s} beneath the other foot", "{is} put down below its partner", "{is} the lower one", "{is} down below the other", "sink{s} under the other", "{is} placed below the other"),
     }),
-    "legs_crossed": Words(_sided("leg", "foot", "shin", "lower leg", "shank", "ankle"), {
+    "legs_crossed": Words(_sided("leg", "foot", "shin", "lower leg", "shank", "ankle", "calf", "whole leg", "leg itself", "leg as a whole"), {
         "crossed": ("{is} crossed over the other leg", "cross{es} the other leg", "{is} crossed past the other leg",
-                    "go{es} across the other leg", "pass{es} over to the other leg's side", "intersect{s} its partner"),
-    }, _both("legs", "feet", "shins", "lower legs", "shanks", "ankles")),
+                    "go{es} across the other leg", "pass{es} over to the other leg's side", "intersect{s} its partner", "{is} crossed with the other", "overlap{s} the other leg", "{is} across the other leg", "{is} crossing to the other side"),
+    }, _both("legs", "feet", "shins", "lower legs", "shanks", "ankles", "calves", "whole legs", "legs themselves", "legs as a whole")),
     "foot_ground": Words(_FOOT, {"ground": _GROUND, "air": _AIR}, _FEET),
     "knee_ground": Words(
-        _sided("knee", "kneecap", "bent knee", "knee joint", "knee itself", "leg's knee"), {"ground": _GROUND},
-        _both("knees", "kneecaps", "bent knees", "knee joints", "knees themselves", "legs' knees"),
+        _sided("knee", "kneecap", "bent knee", "knee joint", "knee itself", "leg's knee", "knee of the leg", "front of the knee",
+               "shin at the knee", "leg by its knee"), {"ground": _GROUND},
+        _both("knees", "kneecaps", "bent knees", "knee joints", "knees themselves", "legs' knees", "knees of the legs",
+              "fronts of the knees", "shins at the knee", "legs by the knee"),
     ),
 }  # fmt: skip
+WORDINGS = 10
+"""Alternatives of each row."""
+
+
+def _drawn(row: tuple[str, ...]) -> list[int]:
+    """Order of a row's alternatives that puts the held-out ones last; the first is always trained on, and stays first.
+
+    The lot is the words' own digest, so that a row that two stems share has the same ones held out.
+    """
+    order = sorted(range(1, len(row)), key=lambda place: hashlib.sha256(row[place].encode()).digest())
+    return [0, *sorted(order[:-HELD_OUT]), *order[-HELD_OUT:]]
+
+
+def _ordered(words: Words) -> Words:
+    order = _drawn(words.nouns)
+    return Words(
+        tuple(words.nouns[place] for place in order),
+        {category: tuple(row[place] for place in _drawn(row)) for category, row in words.predicates.items()},
+        tuple(words.both[place] for place in order) if words.both else (),
+    )
+
+
+WORDS: dict[str, Words] = {stem: _ordered(words) for stem, words in _TABLE.items()}
 """Stem -> its words."""
 
-WORDINGS = 6
-"""Alternatives of each row."""
 _ONE = {"is": "is", "are": "are", "s": "s", "es": "es", "has": "has"}
 _MANY = {"is": "are", "are": "are", "s": "", "es": "", "has": "have"}
 

@@ -36,7 +36,8 @@ def measure(
     joints_m: Float[np.ndarray, "*batch 24 3"], up: tuple[float, float, float] = CAMERA_UP
 ) -> Measures:
     """Every fact's number. Angles in degrees, lengths in metres of a mean person."""
-    joints = np.asarray(joints_m, np.float64)
+    lead = np.shape(joints_m)[:-2]
+    joints = np.asarray(joints_m, np.float64).reshape(-1, len(JOINTS), 3)
     size = _size(joints)[..., None]
     heights = joints @ np.asarray(up, np.float64)
     heights = (heights - heights.min(-1, keepdims=True)) / size
@@ -44,13 +45,13 @@ def measure(
     found: dict[str, tuple[np.ndarray, np.ndarray | float]] = {**_trunk(body), **_head(body)}
     for side in SIDES:
         found |= {f"{side}_{stem}": told for stem, told in {**_arm(body, side), **_leg(body, side)}.items()}
-    nothing = np.zeros(joints.shape[:-2])
+    nothing = np.zeros(len(joints))
     told = [found.get(fact.name, (nothing, 1.0)) for fact in FACTS]
-    return Measures(
-        np.stack([np.broadcast_to(value, nothing.shape) for value, _ in told], -1),
-        np.stack([np.broadcast_to(softer, nothing.shape) for _, softer in told], -1),
-        heights,
+    values, softer = (
+        np.stack([np.broadcast_to(pair[which], nothing.shape) for pair in told], -1).reshape(*lead, len(FACTS))
+        for which in (0, 1)
     )
+    return Measures(values, softer, heights.reshape(*lead, len(JOINTS)))
 
 
 class _Body:

@@ -42,6 +42,15 @@ class Subject:
         noun, sides = first_noun(words), sides_of(words)
         return Subject(noun or self.noun, sides or self.sides)
 
+    def completed(self, words: str) -> str:
+        """The clause with the subject that it leaves to its sentence: 'elbow bent' after 'left arm'."""
+        if first_noun(words) is None and self.noun is not None:
+            noun = self.noun.replace("_", " ")
+            return f"the {self.sides[0]} {noun} {words}" if len(self.sides) == 1 else f"the {noun} {words}"
+        if not _SIDE.search(words) and not _BOTH.search(words) and len(self.sides) == 1:
+            return f"the {self.sides[0]} {words.removeprefix('the ')}"
+        return words
+
 
 def sides_of(words: str) -> tuple[str, ...]:
     """The side of the clause's subject: the first one named, or both."""

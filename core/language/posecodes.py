@@ -51,10 +51,11 @@ def posecodes(
     """
     if not np.isfinite(joints_m).all():
         raise ValueError("joints that are no finite numbers have no posecodes; leave such hypotheses out")
-    measures = measure(joints_m, up)
-    lead = measures.values.shape[:-1]
-    codes = np.zeros((*lead, len(FACTS)), np.int64)
-    probabilities = np.zeros((*lead, len(FACTS), MOST), np.float32)
+    lead = np.shape(joints_m)[:-2]
+    measures = measure(np.reshape(joints_m, (-1, 24, 3)), up)
+    count = len(measures.values)
+    codes = np.zeros((count, len(FACTS)), np.int64)
+    probabilities = np.zeros((count, len(FACTS), MOST), np.float32)
     for index, fact in enumerate(FACTS):
         names = fact.scale.names
         if fact.scale_name == "posture":
@@ -63,7 +64,7 @@ def posecodes(
         else:
             codes[..., index], shares = _cut(measures, index, fact)
         probabilities[..., index, : len(names)] = shares
-    return Posecodes(codes, probabilities)
+    return Posecodes(codes.reshape(*lead, -1), probabilities.reshape(*lead, len(FACTS), MOST))
 
 
 def said(categories: Mapping[str, str]) -> dict[str, str]:

