@@ -37,6 +37,8 @@ _WHOLE = 0.4
 _LEAST = 0.12
 """Smallest share of a caption's clauses that stays, of the others."""
 _LEAST_STD = 1e-3
+_NOISE = 0.7
+"""On the features of clauses, in their standard deviations: wordings that were never met lie beside those that were."""
 _BOTH = 0.4
 """Share of captions that tell once what is true of both sides."""
 
@@ -160,7 +162,7 @@ class TextPoseStep(nn.Module):
         joints = off.norm(dim=-1).mean()
         turned = (coded.rotations - batch.rotations).square().sum((-1, -2)).mean()
         commitment = (coded.latents - coded.quantised.detach()).square().mean()
-        contrast = self._contrast(coded, batch)
+        contrast = self._contrast(coded, batch, number)
         dead = self._learn_codes(coded, number)
         loss = (
             weights.joints * joints + weights.rotations * turned + weights.commitment * commitment
@@ -171,12 +173,15 @@ class TextPoseStep(nn.Module):
             "commitment": float(commitment.detach()), "dead_codes": dead,
         }  # fmt: skip
 
-    def _contrast(self, coded: Coded, batch: TextPoseBatch) -> Tensor:
+    def _contrast(self, coded: Coded, batch: TextPoseBatch, number: int) -> Tensor:
         """Symmetric cross entropy over the whole batch, all workers' rows included (InfoNCE; CLIP, Radford et al. 2021)."""
         self._features = self._features.to(batch.clauses.device)
         # Each clause once: a batch has three times as many clauses as there are different ones.
         used, places = torch.unique(batch.clauses, return_inverse=True)
-        values = self.model.values_of_clauses(self._features[used]) * (used > 0)[:, None]
+        generator = torch.Generator().manual_seed(self._seed * 1_000_003 + number)
+        noise = torch.randn(len(used), self._features.shape[1], generator=generator).to(used.device)
+        features = self._features[used] + _NOISE * self.model.text_std * noise
+        values = self.model.values_of_clauses(features) * (used > 0)[:, None]
         total = nn.functional.embedding_bag(places, values, mode="sum")
         texts = self.model.place_of_sum(total, (batch.clauses > 0).sum(1))
         poses = self.model.place_of_coded(coded)

@@ -1,8 +1,8 @@
 """What is asked of a vision-language model about one person, and what is understood of its answer.
 
-The answer is one sentence for each body part. Models wrap JSON in prose and fences, break off, rename keys
-or answer something else altogether: ``parse`` keeps what is usable, says in one word what was wrong, and
-never raises.
+The answer is an object for each body part: posecodes (``facts.py``), each one of its categories or "unknown", and free
+text. Models wrap JSON in prose and fences, break off, rename keys, answer whole sentences or something else altogether:
+``parse`` keeps what is usable, says in one word what was wrong, and never raises.
 """
 
 import itertools
@@ -11,24 +11,44 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from alignhmr.core.language.posecodes import PARTS
+from alignhmr.core.language.facts import FACTS, PARTS, Fact
+from alignhmr.core.language.reading import read_parts
+from alignhmr.core.language.writing import BRIEF, write
+
+SCHEMA_VERSION = 2
+"""1 had a sentence for each part and no posecodes."""
 
 PROMPT = """\
 Look at the person in the middle of this picture and describe the pose of each body part.
-Left and right are the person's own, not the viewer's. Say how far each joint is bent (straight, slightly
-bent, bent at a right angle, fully bent), where the part points (up, down, forward, backward, to the side,
-across the body) and what it touches, if anything. Don't guess: write "not visible" for a part that can't be
-seen. Don't describe clothes, the place, or who the person is.
-Answer with JSON only: one short English sentence for each of the keys "head", "torso", "left_arm",
-"right_arm", "left_leg" and "right_leg"."""
+Left and right are the person's own, not the viewer's; "left" and "right" of "facing" alone are the picture's.
+Say how each joint is bent, where each limb points, seen from the body itself, and what touches what. Don't
+guess: say "unknown" of what can't be seen. Don't describe clothes, the place, or who the person is.
+Answer with JSON only: an object for each of the keys "head", "torso", "left_arm", "right_arm", "left_leg" and
+"right_leg", and in each of them, beside the codes, one short English sentence as "text"."""
 
 MAX_SENTENCE = 400
 """Characters kept of one sentence. Longer ones are a model that repeats itself."""
+UNKNOWN = "unknown"
+_MAX_TEXT = 160
+
+
+def asked(part: str) -> list[Fact]:
+    """The facts that are asked of a part, in order; their stems are the keys of its object."""
+    return [fact for fact in FACTS if fact.part == part and fact.stem in BRIEF]
+
+
+def _part_schema(part: str) -> dict:
+    codes = {fact.stem: {"enum": [*fact.scale.names, UNKNOWN]} for fact in asked(part)}
+    properties = {**codes, "text": {"type": "string", "maxLength": _MAX_TEXT}}
+    return {
+        "type": "object", "properties": properties, "required": list(properties), "additionalProperties": False,
+    }  # fmt: skip
+
 
 SCHEMA: dict = {
     "type": "object",
-    "properties": {part: {"type": "string", "maxLength": MAX_SENTENCE} for part in PARTS},
-    "required": list(PARTS),
+    "properties": {"version": {"const": SCHEMA_VERSION}, **{part: _part_schema(part) for part in PARTS}},
+    "required": ["version", *PARTS],
     "additionalProperties": False,
 }
 """JSON schema of the answer, for engines that can constrain what is generated."""
@@ -41,6 +61,8 @@ REASONS: dict[str, str] = {
     "no_parts": "JSON, but none of the body parts in it",
     "missing_parts": "some body parts have no sentence",
     "language": "the answer isn't English",
+    "version": "the answer is of another version of the schema",
+    "contradiction": "the answer says two things that can't both be true; both are kept in its text",
 }
 """Closed list of what can be wrong with an answer."""
 
@@ -54,6 +76,9 @@ class ParsedCaption:
     reason: str | None = None
     """A key of ``REASONS``; None for a whole caption."""
     detail: str = ""
+    codes: dict[str, str] = field(default_factory=dict)
+    """Fact -> category: what was answered as a code, and what was read out of the text. Of a contradiction the first."""
+    contradictions: tuple[str, ...] = ()
 
     @property
     def problem(self) -> str | None:
@@ -79,14 +104,20 @@ def parse(text: str | None) -> ParsedCaption:
             reason = "truncated" if not complete else "refused" if _REFUSAL.search(text) else "not_json"
             return ParsedCaption(reason=reason, detail=_start(text))
     else:
+        if (version := found.get("version", SCHEMA_VERSION)) != SCHEMA_VERSION:
+            return ParsedCaption(reason="version", detail=f"{str(version)[:40]}, wanted {SCHEMA_VERSION}")
         sentences = _sentences(found)
         if not sentences:
             return ParsedCaption(reason="no_parts" if complete else "truncated", detail=_start(text))
     if not _english(sentences.values()):
         return ParsedCaption(reason="language", detail=_start(text))
     missing = [part for part in PARTS if part not in sentences]
+    reading = read_parts(sentences)
     reason = None if not missing else "missing_parts" if complete else "truncated"
-    return ParsedCaption(sentences, reason, ", ".join(missing))
+    detail = ", ".join(missing)
+    if reason is None and reading.contradictions:
+        reason, detail = "contradiction", "; ".join(reading.contradictions[:3])
+    return ParsedCaption(sentences, reason, detail, reading.codes, reading.contradictions)
 
 
 def _find_object(text: str) -> tuple[Mapping | None, bool]:
@@ -96,6 +127,10 @@ def _find_object(text: str) -> tuple[Mapping | None, bool]:
         try:
             value, _ = decoder.raw_decode(text, start.start())
         except (json.JSONDecodeError, RecursionError):
+            # An object of parts that broke off holds whole objects, which are not the answer.
+            parts = _whole_parts(text[start.start() :])
+            if parts:
+                return parts, False
             continue
         if value:
             return value, True
@@ -103,6 +138,7 @@ def _find_object(text: str) -> tuple[Mapping | None, bool]:
     return (_mend(text[broken.start() :]), False) if broken else (None, True)
 
 
+_COMPLETE_PART = re.compile(r'"([a-z_]{4,12})"\s*:\s*(\{[^{}]*\})')
 _COMPLETE_PAIR = re.compile(r'"([^"\\\n]{1,40})"\s*:\s*("(?:[^"\\]|\\.)*")', re.DOTALL)
 
 
@@ -117,13 +153,25 @@ def _mend(text: str) -> dict | None:
     return pairs or None
 
 
+def _whole_parts(text: str) -> dict:
+    """The parts' whole objects of an answer that broke off, and its version."""
+    parts: dict = {}
+    for key, value in _COMPLETE_PART.findall(text):
+        try:
+            parts |= {key: json.loads(value, strict=False)} if _part(key) else {}
+        except json.JSONDecodeError:
+            continue
+    version = re.search(r'"version"\s*:\s*(\d{1,6})', text)
+    return {"version": int(version[1]), **parts} if parts and version else parts
+
+
 def _sentences(found: Mapping) -> dict[str, str]:
     """Part -> cleaned sentence, whatever the nesting and the spelling of the keys."""
     sentences: dict[str, str] = {}
     for key, value in _walk(found, depth=3):
         part = _part(key)
         if part and part not in sentences:
-            sentence = _clean(value)
+            sentence = _clean(_told(part, value) if isinstance(value, Mapping) else value)
             if sentence:
                 sentences[part] = sentence
     return {part: sentences[part] for part in PARTS if part in sentences}
@@ -132,10 +180,27 @@ def _sentences(found: Mapping) -> dict[str, str]:
 def _walk(found: Mapping, depth: int) -> Iterator[tuple[str, object]]:
     for key, value in found.items():
         if isinstance(value, Mapping) and depth:
-            yield str(key), " ".join(text for text in value.values() if isinstance(text, str))
+            yield str(key), value
             yield from _walk(value, depth - 1)
         else:
             yield str(key), value
+
+
+def _told(part: str, answer: Mapping) -> str:
+    """The text of a part's object: its codes in our words, then what else it says."""
+    codes, rest = {}, []
+    facts = {fact.stem: fact for fact in FACTS if fact.part == part}
+    for key, value in answer.items():
+        fact = facts.get(str(key).strip().lower().replace(" ", "_"))
+        if fact is None or not isinstance(value, str):
+            rest += [value] if isinstance(value, str) else []
+            continue
+        category = value.strip().lower().replace(" ", "_")
+        if category not in (*fact.scale.names, UNKNOWN):
+            rest.append(value)
+        elif category != UNKNOWN and category not in fact.scale.silent:
+            codes[fact.name] = category
+    return " ".join([*write(codes).values(), *rest])
 
 
 def _part(key: str) -> str | None:

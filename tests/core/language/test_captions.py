@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from alignhmr.core.language.captions import MAX_SENTENCE, PROMPT, REASONS, SCHEMA, parse
 from alignhmr.core.language.posecodes import PARTS
 
-WHOLE = {part: f"The {part.replace('_', ' ')} is straight and points down." for part in PARTS}
+WHOLE = {part: f"The {part.replace('_', ' ')} is straight." for part in PARTS}
 
 
 @given(
@@ -133,5 +133,5 @@ def test_long_answers_are_cut_and_quick():
 
 
 def test_prompt_and_schema_ask_for_the_same_parts():
-    assert set(SCHEMA["properties"]) == set(SCHEMA["required"]) == set(PARTS)
+    assert set(SCHEMA["properties"]) == set(SCHEMA["required"]) == {"version", *PARTS}
     assert all(f'"{part}"' in PROMPT for part in PARTS)
