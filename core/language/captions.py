@@ -67,6 +67,10 @@ REASONS: dict[str, str] = {
 """Closed list of what can be wrong with an answer."""
 
 
+AGAIN = frozenset({"empty", "not_json", "truncated", "no_parts", "language"})
+"""Reasons for which the same question may get a better answer another time."""
+
+
 @dataclass(frozen=True)
 class ParsedCaption:
     """The sentences understood, and why there are not six of them."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import pyarrow as pa
 
-from alignhmr.core.language.posecodes import caption_from_joints
+from alignhmr.core.language.writing import caption_from_joints
 from alignhmr.deployments.labeling.config import LabelConfig
 from alignhmr.deployments.labeling.schema import rows_from_table, with_columns
 

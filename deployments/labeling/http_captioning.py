@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from alignhmr.core.errors import CaptionerError
-from alignhmr.core.language.captions import SCHEMA
+from alignhmr.core.language.captions import AGAIN, SCHEMA, parse
 from alignhmr.deployments.labeling.config import Captions, Http, Resources
 from alignhmr.deployments.labeling.model_captions import caption_with, question, skip_mark
 
@@ -19,6 +19,7 @@ KEY_VARIABLE = "ALIGNHMR_CAPTIONER_KEY"
 """Environment variable with the server's key. It is sent to the server and written nowhere."""
 
 _CHECK_TIMEOUT_S = 10.0
+_ANOTHER_CHANCE = 0.5
 
 
 class HttpCaptioner:
@@ -140,15 +141,20 @@ class PatientSession:
     async def _patiently(self, url: str, headers: dict[str, str], body: str) -> "Answer":
         import aiohttp
 
-        problem = ""
+        problem, wait_s, answer = "", 0.0, None
         for attempt in range(self.settings.retries + 1):
             if attempt:
-                await asyncio.sleep(self.settings.wait_s * 2 ** (attempt - 1))
+                await asyncio.sleep(max(wait_s, self.settings.wait_s * 2 ** (attempt - 1)))
             try:
                 async with self.session.post(url, headers=headers, data=body) as response:
                     text = await response.text(errors="replace")
                     if response.status == 200:
-                        return _understood(text)
+                        answer = _understood(text)
+                        if answer.problem or parse(answer.text).reason not in AGAIN:
+                            return answer
+                        body = _asked_anew(body)
+                        continue
+                    wait_s = _patience(response.headers.get("Retry-After"), self.settings.timeout_s)
                     problem = f"the server answered {response.status}: {text[:120]}"
                     if response.status < 500 and response.status not in (408, 429):
                         break
@@ -156,7 +162,21 @@ class PatientSession:
                 problem = f"no answer within {self.settings.timeout_s} s"
             except aiohttp.ClientError as error:
                 problem = f"{type(error).__name__}: {error}"
-        return Answer("", problem)
+        # Nonsense is an answer, too: the row tells what was wrong with it.
+        return answer or Answer("", problem)
+
+
+def _asked_anew(body: str) -> str:
+    """The same request with another chance: at temperature 0 nonsense would come again."""
+    return json.dumps({**json.loads(body), "temperature": _ANOTHER_CHANCE})
+
+
+def _patience(retry_after: str | None, longest_s: float) -> float:
+    """Seconds that a server asks to be left alone, within reason; 0 where it says nothing that is a number."""
+    try:
+        return min(max(float(retry_after or 0), 0.0), longest_s)
+    except ValueError:  # a date
+        return 0.0
 
 
 def _understood(body: str) -> "Answer":

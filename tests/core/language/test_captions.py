@@ -6,7 +6,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alignhmr.core.language.captions import MAX_SENTENCE, PROMPT, REASONS, SCHEMA, parse
+from alignhmr.core.language.captions import (
+    AGAIN,
+    MAX_SENTENCE,
+    PROMPT,
+    REASONS,
+    SCHEMA,
+    SCHEMA_VERSION,
+    UNKNOWN,
+    asked,
+    parse,
+)
+from alignhmr.core.language.facts import FACTS
 from alignhmr.core.language.posecodes import PARTS
 
 WHOLE = {part: f"The {part.replace('_', ' ')} is straight." for part in PARTS}
@@ -135,3 +146,83 @@ def test_long_answers_are_cut_and_quick():
 def test_prompt_and_schema_ask_for_the_same_parts():
     assert set(SCHEMA["properties"]) == set(SCHEMA["required"]) == {"version", *PARTS}
     assert all(f'"{part}"' in PROMPT for part in PARTS)
+
+
+def answer(category: int = 0, text: str = "The part is in the picture.") -> dict:
+    """A whole answer to the letter of the schema; each code is its fact's category of that number."""
+    parts = {
+        part: {
+            **{fact.stem: fact.scale.names[category % len(fact.scale.names)] for fact in asked(part)}, "text": text,
+        }
+        for part in PARTS
+    }  # fmt: skip
+    return {"version": SCHEMA_VERSION, **parts}
+
+
+STANDING = answer() | {
+    "torso": {"posture": "standing", "inclination": "leaning", "lean": "forward", "facing": "toward", "chest": "level",
+              "text": "Someone walks."},
+    "left_arm": {"upper_arm": "low", "elbow": "straight", "touch_head": "away", "hand_height": "hips", "text": ""},
+    "right_arm": {"upper_arm": "up", "elbow": "unknown", "hand_height": "above_head", "text": "it waves"},
+    "left_leg": {"knee": "straight", "foot_ahead": "ahead", "text": "The left leg carries the weight."},
+    "right_leg": {"knee": "half bent", "foot_ahead": "behind", "text": "unsure"},
+    "head": {"nod": "bowed", "tilt": UNKNOWN, "text": ""},
+}  # fmt: skip
+
+
+def test_posecodes_of_an_answer_are_understood():
+    parsed = parse(json.dumps(STANDING))
+    assert parsed.problem is None and parsed.contradictions == ()
+    wanted = {
+        "posture": "standing", "inclination": "leaning", "lean": "forward", "facing": "toward", "nod": "bowed",
+        "left_upper_arm": "low", "left_elbow": "straight", "left_hand_height": "hips", "right_upper_arm": "up",
+        "right_hand_height": "above_head", "left_knee": "straight", "left_foot_ahead": "ahead",
+        "right_knee": "half_bent", "right_foot_ahead": "behind",
+    }  # fmt: skip
+    assert parsed.codes == wanted, "silent and unknown codes say nothing"
+    assert parsed.sentences["right_leg"].startswith("The right knee is half bent and the right foot is behind")
+    assert parsed.sentences["left_leg"].endswith("The left leg carries the weight.")
+
+
+@pytest.mark.parametrize("version", [1, 3, "2", None])
+def test_an_answer_of_another_schema_is_refused(version):
+    parsed = parse(json.dumps(STANDING | {"version": version}))
+    assert parsed.reason == "version" and parsed.sentences == {} and f"wanted {SCHEMA_VERSION}" in parsed.detail
+
+
+def test_an_answer_that_contradicts_itself_is_kept_and_marked():
+    both = {"foot_ahead": "ahead", "knee": "straight", "text": ""}
+    parsed = parse(json.dumps(STANDING | {"left_leg": both, "right_leg": both}))
+    assert parsed.problem == "contradiction: both feet are ahead"
+    assert set(parsed.sentences) == set(PARTS)
+
+
+def test_text_against_a_code_is_a_contradiction():
+    arm = {"elbow": "straight", "text": "The left elbow is sharply bent."}
+    parsed = parse(json.dumps(STANDING | {"left_arm": arm}))
+    assert parsed.reason == "contradiction" and "left_elbow is straight and fully_bent" in parsed.detail
+
+
+def test_whole_parts_of_an_answer_that_broke_off_are_kept():
+    text = json.dumps(answer(1))
+    parsed = parse(text[: text.index('"right_leg"') + 40])
+    assert parsed.problem == "truncated: right_leg"
+    assert set(parsed.sentences) == set(PARTS[:-1])
+    assert parse(json.dumps(answer() | {"version": 1})[:300]).reason == "version"
+
+
+def test_the_schema_holds_every_answer_that_is_written_to_it():
+    for category in range(9):
+        told = answer(category)
+        assert set(told) == set(SCHEMA["required"])
+        for part in PARTS:
+            shape = SCHEMA["properties"][part]
+            assert set(told[part]) == set(shape["required"]) == set(shape["properties"])
+            assert all(told[part][key] in kind["enum"] for key, kind in shape["properties"].items() if key != "text")
+            assert all(UNKNOWN in kind["enum"] for key, kind in shape["properties"].items() if key != "text")
+
+
+def test_what_is_asked_is_what_a_short_description_tells():
+    names = [fact.name for part in PARTS for fact in asked(part)]
+    assert len(names) == len(set(names)) and {fact.name for fact in FACTS} >= set(names)
+    assert AGAIN <= set(REASONS)
