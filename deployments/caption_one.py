@@ -1,7 +1,7 @@
 """One person's picture captioned in this process, by `transformers`: no Ray, no server, no vLLM.
 
-For a look at what a model says before it captions a million pictures. The answer is asked for at temperature 0, and again
-by sampling where it is nonsense.
+For a look at what a model says before it captions a million pictures. The answer is asked for at temperature 0, and
+again by sampling where it is nonsense.
 """
 
 import io

@@ -12,6 +12,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from alignhmr.core.errors import AlignhmrError, SetupError
+from alignhmr.deployments.cli_find import find
 from alignhmr.deployments.cli_options import (
     Base,
     Body,
@@ -28,7 +29,6 @@ from alignhmr.deployments.cli_options import (
     parse_formats,
     show_version,
 )  # fmt: skip
-from alignhmr.deployments.cli_find import find
 from alignhmr.deployments.cli_training import train_app
 from alignhmr.deployments.cli_truth import calibrate, clean, evaluate, prepare, synth
 

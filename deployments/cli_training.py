@@ -26,7 +26,9 @@ Prepared = Annotated[
     ),
 ]
 
-train_app = typer.Typer(help="Train a model: base, scorer, text-pose, or align the base by dpo.", no_args_is_help=True)
+train_app = typer.Typer(
+    help="Train a model: base, scorer, text-pose, or align the base by dpo.", no_args_is_help=True
+)
 
 
 HeldOut = Annotated[

@@ -1,7 +1,7 @@
 """What `alignhmr find` does: search labelled people by words.
 
 People are ranked by two witnesses: how near their pose lies to the query in the text-pose space, and how probable the
-posecodes read out of the query are for their joints. A query that no posecode can be read from is ranked by the space alone.
+posecodes read out of the query are for their joints. Where none can be read from the query, the space ranks alone.
 """
 
 import json
@@ -25,7 +25,16 @@ from alignhmr.core.language.reading import read
 from alignhmr.core.language.text_pose import TextPose
 from alignhmr.deployments.storage import open_location
 
-_COLUMNS = ("uri", "person_index", "image_sha256", "error_code", "pose_aa", "selected", "selected_joints_cam_m", "models")
+_COLUMNS = (
+    "uri",
+    "person_index",
+    "image_sha256",
+    "error_code",
+    "pose_aa",
+    "selected",
+    "selected_joints_cam_m",
+    "models",
+)
 _BATCH = 4096
 _FLOOR = 0.02
 
@@ -67,7 +76,9 @@ def run(
         return found
     console = console or Console()
     understood = ", ".join(f"{name} {category}".replace("_", " ") for name, category in told.items())
-    console.print(f"read as: {understood or 'no posecode; ranked by the text-pose space alone'}", highlight=False)
+    console.print(
+        f"read as: {understood or 'no posecode; ranked by the text-pose space alone'}", highlight=False
+    )
     console.print(_table(found))
     return found
 

@@ -1,4 +1,4 @@
-"""What `alignhmr train base|scorer|text-pose` does: opens the data, settles whether a run begins or goes on, and runs it.
+"""What `alignhmr train base|scorer|text-pose` does: opens data, settles if a run begins or goes on, and runs it.
 
 An unfinished run lives in ``OUT/NAME.unfinished``: its plan, its first weights, and what Ray Train has committed.
 """
@@ -279,7 +279,9 @@ def _table(name: str, info: CheckpointInfo) -> Table:
     best = "" if recipe["step"] == steps else f", the best of step {recipe['step']:,}"
     table = Table(title=f"{name}: {steps:,} steps, {recipe['minutes']:.1f} minutes{best}")
     if info.kind != "base":
-        table.add_column("on poses never trained on" if info.kind == "text-pose" else "on people never trained on")
+        table.add_column(
+            "on poses never trained on" if info.kind == "text-pose" else "on people never trained on"
+        )
         table.add_column("", justify="right")
         for figure, value in metrics.items():
             table.add_row(figure, f"{value:.4g}")

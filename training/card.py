@@ -115,9 +115,9 @@ def _what(info: CheckpointInfo) -> str:
     if info.kind == "text-pose":
         return (
             "A space where descriptions of poses and poses meet: a pose VQ-VAE (24 rotations to"
-            f" {24 * info.config['levels']} tokens of {info.config['levels']} codebooks of {info.config['codes']} codes),"
-            f" and clauses of text by {info.config['text_encoder']}, which isn't in this file. It reads and writes nothing"
-            " by itself: it says how near a text and a pose are."
+            f" {24 * info.config['levels']} tokens of {info.config['levels']} codebooks of {info.config['codes']}"
+            f" codes), and clauses of text by {info.config['text_encoder']}, which isn't in this file. It reads and"
+            " writes nothing by itself: it says how near a text and a pose are."
         )
     if info.kind != "base":
         return "HMR-Scorer: rates hypotheses of one person, and estimates their error, without 3D labels."
@@ -191,8 +191,8 @@ def _judged_by(recipe: dict[str, Any], kind: str) -> str:
     if kind == "text-pose":
         return (
             "On poses drawn from clips that were never trained on"
-            f" ({', '.join(recipe.get('held_out_clips', []))}), told in wordings and sentences that were never trained on."
-            " Recall in per cent; mean_recall is the mean of R@1, 5 and 10 both ways with complete captions,"
+            f" ({', '.join(recipe.get('held_out_clips', []))}), told in wordings and sentences that were never trained"
+            " on. Recall in per cent; mean_recall is the mean of R@1, 5 and 10 both ways with complete captions,"
             " mean_recall_half with half of the clauses left out."
         )
     oracle = "Best-of-M needs the truth to choose and is no headline."

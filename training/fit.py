@@ -74,9 +74,7 @@ def fit_text_pose(
     body: BodyModel | None = None,
 ) -> Fit:  # fmt: skip
     """Trains the space of text and pose; writes ``out/NAME.safetensors`` (float16) and ``out/NAME.md``."""
-    run = TextPoseRun.with_clips(
-        recipe, motion_clips(), body or BodyModel.load(), seed=seed, minutes=minutes
-    )
+    run = TextPoseRun.with_clips(recipe, motion_clips(), body or BodyModel.load(), seed=seed, minutes=minutes)
     place = _alone(out, name, resume, device, report, started)
     return _followed(run.course(place, run.first_model), place, out, name)
 

@@ -1,8 +1,8 @@
 """How text and pose come to share a space: a pose VQ-VAE, and a symmetric contrastive loss between pose and caption.
 
-Poses are drawn without end (mocap, recombined, procedural; a level or tilted camera), their posecodes computed, and each
-is told in a random choice of the trained wordings with a random share left out. Clauses recur, so that their features are
-looked up in a table (``ClauseTable``) that the frozen text encoder filled once.
+Poses are drawn without end (mocap, recombined, procedural; a level or tilted camera), their posecodes computed, and
+each is told in a random choice of the trained wordings with a random share left out. Clauses recur, so that their
+features are looked up in a table (``ClauseTable``) that the frozen text encoder filled once.
 """
 
 import itertools
@@ -31,7 +31,7 @@ from alignhmr.training.workers import first_of_workers, gathered, mean_over_work
 
 _TRAINED = WORDINGS - HELD_OUT
 _NOUN_STEPS = (0, 1, 3)
-"""Each wording meets so many of the nouns, by how far they stand from it: all 8 x 8 would take five minutes to encode."""
+"""Each wording meets so many of the nouns, by how far they stand from it: to encode all 8 x 8 takes five minutes."""
 _WHOLE = 0.4
 """Share of captions from which nothing is left out."""
 _LEAST = 0.12
@@ -72,7 +72,6 @@ class ClauseTable:
                 self.ids[both, index, fact.scale.names.index(category), step, wording] = number
         # Row 0 is the padding.
         self.features = torch.cat([torch.zeros(1, encoder.size), encoder(list(known)[1:])])
-
 
     def describe(self, model: TextPose) -> None:
         """Tells the model mean and deviation of the clauses' features."""
@@ -174,7 +173,7 @@ class TextPoseStep(nn.Module):
         }  # fmt: skip
 
     def _contrast(self, coded: Coded, batch: TextPoseBatch, number: int) -> Tensor:
-        """Symmetric cross entropy over the whole batch, all workers' rows included (InfoNCE; CLIP, Radford et al. 2021)."""
+        """Symmetric cross entropy over the batch, all workers' rows included (InfoNCE; CLIP, Radford et al. 2021)."""
         self._features = self._features.to(batch.clauses.device)
         # Each clause once: a batch has three times as many clauses as there are different ones.
         used, places = torch.unique(batch.clauses, return_inverse=True)

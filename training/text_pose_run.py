@@ -128,8 +128,15 @@ class TextPoseRun:
     def _batches(self, start: int, place: Workplace) -> Iterator[TextPoseBatch]:
         return prefetched(
             batches(
-                self.training, self.body, self._table(), self.recipe.batch_size, self.seed, start, place.rank, place.world
-            )  # fmt: skip
+                self.training,
+                self.body,
+                self._table(),
+                self.recipe.batch_size,
+                self.seed,
+                start,
+                place.rank,
+                place.world,
+            )
         )
 
     def _table(self) -> ClauseTable:

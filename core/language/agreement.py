@@ -1,8 +1,8 @@
 """How well each hypothesis agrees with what is said of a person: one number for each body part, from 0 to 1.
 
 Two witnesses. Posecodes: how probable each told category is for the hypothesis' joints (a fact near a border counts
-half). Latent: how near the text and the pose lie in the shared space. A logistic fit on perturbed truths turns both into
-one number, the probability that the part lies within ``NEAR_MM`` of where whoever spoke saw it
+half). Latent: how near the text and the pose lie in the shared space. A logistic fit on perturbed truths turns both
+into one number, the probability that the part lies within ``NEAR_MM`` of where whoever spoke saw it
 (``tests/benchmarks/language.py --fit``). Pure functions; whoever mines preferences may take them as a veto and as a
 tie-break.
 """
@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from alignhmr.core.body.skeleton import JOINTS
-from alignhmr.core.language.facts import BY_NAME, INDEX, PARTS
+from alignhmr.core.language.facts import BY_NAME, INDEX, PARTS, SIDES
 from alignhmr.core.language.measures import CAMERA_UP
 from alignhmr.core.language.posecodes import Posecodes, posecodes
 
@@ -23,8 +23,11 @@ NEAR_MM = 80.0
 PART_JOINTS: dict[str, tuple[int, ...]] = {
     "head": (JOINTS.index("head"),),
     "torso": tuple(JOINTS.index(name) for name in ("neck", "left_shoulder", "right_shoulder", "left_hip", "right_hip")),
-    **{f"{side}_arm": tuple(JOINTS.index(f"{side}_{joint}") for joint in ("elbow", "wrist", "hand")) for side in ("left", "right")},
-    **{f"{side}_leg": tuple(JOINTS.index(f"{side}_{joint}") for joint in ("knee", "ankle", "foot")) for side in ("left", "right")},
+    **{
+        f"{side}_{part}": tuple(JOINTS.index(f"{side}_{joint}") for joint in joints)
+        for part, joints in (("arm", ("elbow", "wrist", "hand")), ("leg", ("knee", "ankle", "foot")))
+        for side in SIDES
+    },
 }  # fmt: skip
 """Part -> the joints by which it is near or far."""
 _FLOOR = 0.02

@@ -81,7 +81,7 @@ class ParsedCaption:
     """A key of ``REASONS``; None for a whole caption."""
     detail: str = ""
     codes: dict[str, str] = field(default_factory=dict)
-    """Fact -> category: what was answered as a code, and what was read out of the text. Of a contradiction the first."""
+    """Fact -> category: as answered, or as read out of the text; of a contradiction the first."""
     contradictions: tuple[str, ...] = ()
 
     @property

@@ -48,7 +48,9 @@ def measure(
     nothing = np.zeros(len(joints))
     told = [found.get(fact.name, (nothing, 1.0)) for fact in FACTS]
     values, softer = (
-        np.stack([np.broadcast_to(pair[which], nothing.shape) for pair in told], -1).reshape(*lead, len(FACTS))
+        np.stack([np.broadcast_to(pair[which], nothing.shape) for pair in told], -1).reshape(
+            *lead, len(FACTS)
+        )
         for which in (0, 1)
     )
     return Measures(values, softer, heights.reshape(*lead, len(JOINTS)))
@@ -57,7 +59,9 @@ def measure(
 class _Body:
     """Joints by name, and the axes that they are measured along."""
 
-    def __init__(self, joints: np.ndarray, gravity_up: np.ndarray, size: np.ndarray, heights: np.ndarray) -> None:
+    def __init__(
+        self, joints: np.ndarray, gravity_up: np.ndarray, size: np.ndarray, heights: np.ndarray
+    ) -> None:
         self.joints, self.size, self._heights = joints, size, heights
         self.gravity_up = np.broadcast_to(gravity_up, joints[..., 0, :].shape)
         across = self["left_hip"] - self["right_hip"] + self["left_shoulder"] - self["right_shoulder"]
@@ -86,7 +90,9 @@ def _trunk(body: _Body) -> dict[str, tuple[np.ndarray, np.ndarray | float]]:
     # The trunk's own direction in the ground plane, told by its forward and left; both are taken level.
     flat = _flat(up, gravity)
     ahead, left = _flat(body.forward, gravity), _flat(body.left, gravity)
-    lean, lean_softer = _heading(_dot(flat, _unit(ahead)), _dot(flat, _unit(left)), np.linalg.norm(flat, axis=-1))
+    lean, lean_softer = _heading(
+        _dot(flat, _unit(ahead)), _dot(flat, _unit(left)), np.linalg.norm(flat, axis=-1)
+    )
     # Cameras look along z: a chest that faces one points along -z.
     facing, facing_softer = _heading(
         -body.forward[..., 2], body.forward[..., 0], np.hypot(body.forward[..., 2], body.forward[..., 0])

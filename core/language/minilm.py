@@ -29,7 +29,9 @@ class MiniLmNetwork:
             raise CompatibilityError(f"{folder} holds no BERT with gelu; give the folder of all-MiniLM-L6-v2")
         self.size, self.heads = int(config["hidden_size"]), int(config["num_attention_heads"])
         self.layers, self.epsilon = int(config["num_hidden_layers"]), float(config["layer_norm_eps"])
-        self._weights = {name: value.float() for name, value in load_file(folder / "model.safetensors").items()}
+        self._weights = {
+            name: value.float() for name, value in load_file(folder / "model.safetensors").items()
+        }
         self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         self._tokenizer.enable_truncation(_MAX_TOKENS)
         self._tokenizer.enable_padding()
@@ -59,14 +61,18 @@ class MiniLmNetwork:
         for number in range(self.layers):
             layer = f"encoder.layer.{number}."
             query, key, value = (
-                self._linear(f"{layer}attention.self.{name}", hidden).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+                self._linear(f"{layer}attention.self.{name}", hidden)
+                .unflatten(-1, (self.heads, -1))
+                .transpose(1, 2)
                 for name in ("query", "key", "value")
             )
             seen = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
             seen = self._linear(f"{layer}attention.output.dense", seen.transpose(1, 2).flatten(2))
             hidden = self._norm(f"{layer}attention.output.LayerNorm", hidden + seen)
             inner = F.gelu(self._linear(f"{layer}intermediate.dense", hidden))
-            hidden = self._norm(f"{layer}output.LayerNorm", hidden + self._linear(f"{layer}output.dense", inner))
+            hidden = self._norm(
+                f"{layer}output.LayerNorm", hidden + self._linear(f"{layer}output.dense", inner)
+            )
         return hidden
 
     def _linear(self, name: str, values: Tensor) -> Tensor:

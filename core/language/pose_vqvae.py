@@ -109,9 +109,7 @@ class PoseVqVae(nn.Module):
             code = codebook.vectors[indices[-1]]
             rest, told = rest - code, told + code
         quantised = latents + (told - latents).detach()
-        return Coded(
-            latents, torch.stack(left_over), torch.stack(indices), quantised, self.decode(quantised)
-        )
+        return Coded(latents, torch.stack(left_over), torch.stack(indices), quantised, self.decode(quantised))
 
     def decode(self, quantised: Float[Tensor, "batch 24 dim"]) -> Float[Tensor, "batch 24 3 3"]:
         return sixd_to_matrix(self.decoder(quantised) + self.rest)

@@ -107,8 +107,6 @@ def _cut(measures: Measures, index: int, fact: Fact) -> tuple[np.ndarray, np.nda
     return code_of[segment], shares / shares.sum(-1, keepdims=True)
 
 
-
-
 def _other_of(fact: Fact) -> Fact | None:
     """The fact that may take this one's meaning away."""
     if fact.unless is None:

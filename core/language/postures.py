@@ -1,7 +1,7 @@
 """Standing, sitting, kneeling and the like: soft rules over a pose's measures.
 
 Each rule is a product of soft conditions, so that a posture's share of all is its confidence. What fits none (in the
-air, halfway) is ``other``. Without a picture nobody knows a chair: thighs level, shins hanging and a foot down is sitting.
+air, halfway) is ``other``. Joints know no chair: thighs level, shins hanging and a foot down is sitting.
 """
 
 import numpy as np

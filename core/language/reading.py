@@ -16,7 +16,9 @@ from alignhmr.core.language.paraphrases import Subject, guess
 
 _SENTENCES = re.compile(r"[.!?\n]+")
 _CLAUSES = re.compile(r"\s*(?:[,:;]|\band\b|\bwhile\b)\s*")
-_OTHERS_CLAUSES = re.compile(r"\s*\b(?:with(?! the other| the spine| the hips?| the (?:shoulders?|chest|head|ground|floor))|but)\b\s*")
+_OTHERS_CLAUSES = re.compile(
+    r"\s*\b(?:with(?! the other| the spine| the hips?| the (?:shoulders?|chest|head|ground|floor))|but)\b\s*"
+)
 """Joints that our own clauses may hold inside."""
 _HEADS = {part.replace("_", " "): part for part in PARTS}
 
@@ -97,7 +99,12 @@ def _lexicon() -> dict[str, tuple[tuple[str, str], ...]]:
     return known
 
 
-_OPPOSED = (("foot_ahead", "ahead"), ("foot_ahead", "behind"), ("foot_higher", "higher"), ("foot_higher", "lower"))
+_OPPOSED = (
+    ("foot_ahead", "ahead"),
+    ("foot_ahead", "behind"),
+    ("foot_higher", "higher"),
+    ("foot_higher", "lower"),
+)
 _SHARED = ("hands_spread", "feet_spread", "legs_crossed")
 _NEVER: tuple[tuple[tuple[str, str], tuple[str, str]], ...] = (
     (("posture", "standing"), ("hips_ground", "ground")), (("posture", "lying"), ("inclination", "upright")),

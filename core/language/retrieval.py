@@ -1,6 +1,5 @@
 """How well one set finds the other: R@k in both directions, and their mean."""
 
-import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 

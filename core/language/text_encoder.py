@@ -9,6 +9,7 @@ import hashlib
 import re
 from collections.abc import Sequence
 from functools import cache
+from itertools import pairwise
 from typing import Protocol
 
 import torch
@@ -20,8 +21,13 @@ from alignhmr.core.language.minilm import MiniLmNetwork
 from alignhmr.core.language.reading import clauses, is_heading
 from alignhmr.core.perception.assets import fetch
 
-MARKS: tuple[str, ...] = (r"\bleft(ward)?\b", r"\bright(ward)?\b(?! (angle|down|up|next))", r"\bboth\b", r"\bother\b|\bpartner\b",
-                          r"\b(picture|image|camera|viewer|lens)\b")  # fmt: skip
+MARKS: tuple[str, ...] = (
+    r"\bleft(ward)?\b",
+    r"\bright(ward)?\b(?! (angle|down|up|next))",
+    r"\bboth\b",
+    r"\bother\b|\bpartner\b",
+    r"\b(picture|image|camera|viewer|lens)\b",
+)
 _MARK = 0.3
 """Size of a mark beside features of length one."""
 _BATCH = 64
@@ -45,7 +51,7 @@ class HashedWords:
         rows = []
         for text in told:
             words = text.split()
-            pieces = words + [f"{one} {two}" for one, two in zip(words, words[1:], strict=False)]
+            pieces = words + [f"{one} {two}" for one, two in pairwise(words)]
             rows.append(sum((_direction(piece, self.size) for piece in pieces), torch.zeros(self.size)))
         if not rows:
             return torch.zeros(0, self.size)
@@ -90,7 +96,9 @@ def text_encoder(name: str) -> TextEncoder:
         return MiniLm()
     if name.startswith("words") and name[5:].isdecimal():
         return HashedWords(int(name[5:]))
-    raise CompatibilityError(f"the text encoder {name!r} is unknown; this alignhmr has minilm and words<SIZE>")
+    raise CompatibilityError(
+        f"the text encoder {name!r} is unknown; this alignhmr has minilm and words<SIZE>"
+    )
 
 
 def clauses_of(text: str, part: str | None = None) -> list[str]:

@@ -36,9 +36,7 @@ class TextPoseConfig:
     pose_blocks: int = 2
 
     def vqvae(self) -> VqVaeConfig:
-        return VqVaeConfig(
-            self.code_dim, self.codes, self.levels, self.joint_width, self.width, self.blocks
-        )
+        return VqVaeConfig(self.code_dim, self.codes, self.levels, self.joint_width, self.width, self.blocks)
 
 
 class TextPose(nn.Module):

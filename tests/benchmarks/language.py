@@ -1,9 +1,9 @@
 """What words are worth: captions written and read, the text-pose space, and agreement of words and hypotheses.
 
 Poses are drawn from clips that nothing was trained on, as level or tilted cameras see them; captions are of their true
-posecodes. ``agreement_auroc_true`` is how well agreement tells the hypothesis nearest the truth from the farthest of 20,
-pooled over people; ``agreement_in_person`` is how often the nearer one agrees better. Hypotheses are perturbed truths, and
-(``_base``) the base model's own from simulated detections. ``--fit`` prints the logistic weights of
+posecodes. ``agreement_auroc_true`` is how well agreement tells the hypothesis nearest the truth from the farthest of
+20, pooled over people; ``agreement_in_person`` is how often the nearer one agrees better. Hypotheses are perturbed
+truths, and (``_base``) the base model's own from simulated detections. ``--fit`` prints the logistic weights of
 ``core/language/agreement.py``, fitted on other poses than it is judged by.
 """
 
@@ -201,12 +201,12 @@ def main() -> None:
     sampler = PoseSampler(held_out)
     count, people = (300, 60) if options.quick else (2000, 500)
     poses = held_out_poses(sampler, count)
-    values: dict[str, object] = {
-        key: round(value, 3) for key, value in evaluate(space, poses, body).items()
-    }
+    values: dict[str, object] = {key: round(value, 3) for key, value in evaluate(space, poses, body).items()}
     many = draw_poses(sampler, 500 if options.quick else 10_000, torch.Generator().manual_seed(17))
     values |= {"read_back_exactly": read_back(joints_np(body, many)), "read_back_poses": len(many)}
-    values |= {key: round(value, 3) for key, value in read_others().items()} | {"paraphrases": len(PARAPHRASES)}
+    values |= {key: round(value, 3) for key, value in read_others().items()} | {
+        "paraphrases": len(PARAPHRASES)
+    }
     makers: dict[str, Callable[[], list[Case]]] = {
         "": lambda: perturbed(body, sampler, people, 2),
         "_base": lambda: of_base(body, people, 2),

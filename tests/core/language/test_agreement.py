@@ -76,7 +76,9 @@ def test_mirrored_words_agree_with_mirrored_hypotheses(random_joints):
     other = agreement(
         dict(mirrored(*item) for item in told.items()), joints[:, list(JOINT_MIRROR)] * [-1, 1, 1]
     )
-    swap = [PARTS.index(mirror) for mirror in ("head", "torso", "right_arm", "left_arm", "right_leg", "left_leg")]
+    swap = [
+        PARTS.index(mirror) for mirror in ("head", "torso", "right_arm", "left_arm", "right_leg", "left_leg")
+    ]
     np.testing.assert_allclose(one.parts, other.parts[:, swap], atol=1e-5)
 
 

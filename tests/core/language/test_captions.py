@@ -180,14 +180,18 @@ def test_posecodes_of_an_answer_are_understood():
         "right_knee": "half_bent", "right_foot_ahead": "behind",
     }  # fmt: skip
     assert parsed.codes == wanted, "silent and unknown codes say nothing"
-    assert parsed.sentences["right_leg"].startswith("The right knee is half bent and the right foot is behind")
+    assert parsed.sentences["right_leg"].startswith(
+        "The right knee is half bent and the right foot is behind"
+    )
     assert parsed.sentences["left_leg"].endswith("The left leg carries the weight.")
 
 
 @pytest.mark.parametrize("version", [1, 3, "2", None])
 def test_an_answer_of_another_schema_is_refused(version):
     parsed = parse(json.dumps(STANDING | {"version": version}))
-    assert parsed.reason == "version" and parsed.sentences == {} and f"wanted {SCHEMA_VERSION}" in parsed.detail
+    assert (
+        parsed.reason == "version" and parsed.sentences == {} and f"wanted {SCHEMA_VERSION}" in parsed.detail
+    )
 
 
 def test_an_answer_that_contradicts_itself_is_kept_and_marked():
@@ -218,7 +222,9 @@ def test_the_schema_holds_every_answer_that_is_written_to_it():
         for part in PARTS:
             shape = SCHEMA["properties"][part]
             assert set(told[part]) == set(shape["required"]) == set(shape["properties"])
-            assert all(told[part][key] in kind["enum"] for key, kind in shape["properties"].items() if key != "text")
+            assert all(
+                told[part][key] in kind["enum"] for key, kind in shape["properties"].items() if key != "text"
+            )
             assert all(UNKNOWN in kind["enum"] for key, kind in shape["properties"].items() if key != "text")
 
 

@@ -10,9 +10,7 @@ TINY = VqVaeConfig(code_dim=4, codes=16, levels=2, joint_width=8, width=16, bloc
 def test_joints_are_those_of_the_body(body, random_poses):
     poses = random_poses(50, 0)
     true = body.kinematics(poses, torch.zeros(50, 10)).joints
-    torch.testing.assert_close(
-        joints_of(poses, body.joint_template), true - true[:, :1], atol=1e-5, rtol=0
-    )
+    torch.testing.assert_close(joints_of(poses, body.joint_template), true - true[:, :1], atol=1e-5, rtol=0)
 
 
 def test_rotations_come_out(random_poses):

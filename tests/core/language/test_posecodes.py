@@ -34,7 +34,9 @@ def codes_of(**pose) -> dict[str, str]:
 
 def test_rest_pose_is_a_t_pose_that_faces_the_camera():
     codes = codes_of()
-    assert codes["posture"] == "standing" and codes["inclination"] == "upright" and codes["facing"] == "toward"
+    assert (
+        codes["posture"] == "standing" and codes["inclination"] == "upright" and codes["facing"] == "toward"
+    )
     for side in ("left", "right"):
         assert codes[f"{side}_elbow"] == codes[f"{side}_knee"] == "straight"
         assert codes[f"{side}_upper_arm"] == "level" and codes[f"{side}_upper_arm_way"] == "outward"

@@ -56,7 +56,17 @@ def test_what_a_sentence_leaves_to_its_beginning_is_put_into_its_clauses():
 
 def test_marks_tell_sides_and_not_angles():
     left, right, both, other, picture = range(len(MARKS))
-    held = marks(["the left elbow forms a right angle", "both knees", "beside the other foot", "faces picture right"]) > 0
+    held = (
+        marks(
+            [
+                "the left elbow forms a right angle",
+                "both knees",
+                "beside the other foot",
+                "faces picture right",
+            ]
+        )
+        > 0
+    )
     assert held[0].tolist() == [True, False, False, False, False]
     assert held[1, both] and held[2, other] and held[3, picture] and held[3, right] and not held[3, left]
 

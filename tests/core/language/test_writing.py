@@ -1,4 +1,4 @@
-"""Posecodes to English and back: exact for what we write, mirrored for a mirrored pose, sensible for what others say."""
+"""Posecodes to English and back: exact for what we write, mirrored for a mirrored pose, fair for others' words."""
 
 import re
 
@@ -81,7 +81,12 @@ def swap(text: str) -> str:
 
 
 def test_both_sides_are_told_once_where_they_agree():
-    told = {"left_elbow": "straight", "right_elbow": "straight", "left_knee": "half_bent", "right_knee": "straight"}
+    told = {
+        "left_elbow": "straight",
+        "right_elbow": "straight",
+        "left_knee": "half_bent",
+        "right_knee": "straight",
+    }
     text = whole(write(told, STYLES["listed"]))
     assert text.lower().count("both elbows are straight") == text.lower().count("elbow") == 1
     assert "left knee" in text and "right knee" in text
