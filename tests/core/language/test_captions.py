@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from alignhmr.core.language.captions import (
@@ -28,6 +28,7 @@ WHOLE = {part: f"The {part.replace('_', ' ')} is straight." for part in PARTS}
         {part: st.text(st.characters(codec="ascii"), min_size=1, max_size=60) for part in PARTS}
     )
 )
+@settings(deadline=None, max_examples=50)
 def test_an_answer_to_the_letter_comes_back_as_it_was(sentences):
     clean = {part: f"the arm {' '.join(text.split())}".strip() for part, text in sentences.items()}
     parsed = parse(json.dumps(clean))
@@ -126,6 +127,7 @@ def test_an_unusable_answer_says_why(text, reason):
 
 
 @given(st.text(max_size=400))
+@settings(deadline=None, max_examples=50)
 def test_no_text_at_all_raises(text):
     for answer in (text, "{" + text, json.dumps({"head": text}), json.dumps(text)):
         parsed = parse(answer)

@@ -90,12 +90,12 @@ def test_facing_is_told_in_the_picture(turn, facing):
 
 
 def test_a_hand_at_the_head_touches_it():
-    codes = codes_of(left_shoulder=(0.0, -0.3, 0.5), left_elbow=(0, -2.4, 0))
+    codes = codes_of(left_shoulder=(-1.0, -1.0, 0.0), left_elbow=(0, -2.3, 0))
     assert codes["left_touch_head"] == "near" and codes["right_touch_head"] == "away"
 
 
 def test_mirrored_joints_have_mirrored_codes(random_joints):
-    original = random_joints(2000, 1)
+    original = random_joints(400, 1)
     one, other = posecodes(original), posecodes(original[:, list(JOINT_MIRROR)] * [-1, 1, 1])
     for index in range(len(original)):
         told = other[index].categories()
@@ -164,9 +164,10 @@ def test_what_is_said_in_a_batch_is_what_is_said_one_by_one(random_joints):
         assert names == set(said(codes[index].categories()))
 
 
+@pytest.mark.slow
 def test_every_category_is_met(random_joints):
     """A threshold that nothing crosses is a mistake; a few touches are too rare for made poses."""
-    codes = posecodes(random_joints(20_000, 6)).codes
+    codes = posecodes(random_joints(8000, 6)).codes
     missing = [
         (fact.name, fact.scale.names[code])
         for index, fact in enumerate(FACTS)

@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from alignhmr.core.body.skeleton import JOINT_MIRROR
@@ -40,7 +40,7 @@ def round_trips(joints: np.ndarray, seed: int) -> None:
 
 
 def test_what_is_written_is_read_back(random_joints):
-    round_trips(random_joints(700, 10), 0)
+    round_trips(random_joints(210, 10), 0)
 
 
 @pytest.mark.slow
@@ -50,7 +50,7 @@ def test_what_is_written_is_read_back_of_ten_thousand_poses(random_joints):
 
 @pytest.mark.parametrize("style", [name for name, style in STYLES.items() if not style.both])
 def test_a_mirrored_pose_has_mirrored_text(style, random_joints):
-    original = random_joints(150, 12)
+    original = random_joints(40, 12)
     one, other = posecodes(original), posecodes(original[:, list(JOINT_MIRROR)] * [-1, 1, 1])
     for index in range(len(original)):
         here = write(said(one[index].categories()), STYLES[style], np.random.default_rng(index))
@@ -60,7 +60,7 @@ def test_a_mirrored_pose_has_mirrored_text(style, random_joints):
 
 @pytest.mark.parametrize("style", [name for name, style in STYLES.items() if style.both])
 def test_text_that_joins_both_sides_is_mirrored_in_what_it_says(style, random_joints):
-    original = random_joints(100, 13)
+    original = random_joints(30, 13)
     one, other = posecodes(original), posecodes(original[:, list(JOINT_MIRROR)] * [-1, 1, 1])
     for index in range(len(original)):
         here = whole(write(said(one[index].categories()), STYLES[style], np.random.default_rng(index)))
@@ -102,7 +102,7 @@ def test_an_omission_leaves_something_and_only_what_was_there():
 
 
 def test_a_caption_is_short_and_of_all_parts(random_joints):
-    for joints in random_joints(100, 14):
+    for joints in random_joints(40, 14):
         caption = caption_from_joints(joints)
         assert set(caption) == set(PARTS)
         assert max(map(len, caption.values())) <= 400
@@ -158,13 +158,14 @@ def test_contradictions_are_found(text, said_of):
 
 
 def test_what_a_pose_says_never_contradicts_itself(random_joints):
-    codes = posecodes(random_joints(3000, 15))
-    for index in range(3000):
+    codes = posecodes(random_joints(300, 15))
+    for index in range(300):
         text = write(said(codes[index].categories()))
         assert read_parts(text).contradictions == ()
 
 
 @given(st.text(max_size=200))
+@settings(deadline=None, max_examples=50)
 def test_no_text_raises(text):
     reading = read(text)
     assert isinstance(reading.codes, dict)
