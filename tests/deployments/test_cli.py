@@ -12,8 +12,8 @@ from alignhmr.deployments import cli
 
 RUNNER = CliRunner()
 COMMANDS = [
-    "label", "synth", "prepare", "serve", "predict", "demo", "assets", "train base", "train scorer", "train text-pose", "train dpo",
-    "body import", "body export", "find",
+    "label", "synth", "prepare", "serve", "predict", "demo", "assets", "train base", "train scorer",
+    "train text-pose", "train dpo", "body import", "body export", "find",
 ]  # fmt: skip
 
 

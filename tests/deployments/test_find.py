@@ -97,7 +97,7 @@ def test_words_without_a_posecode_are_ranked_by_the_space(labelled, model):
 
 
 def test_rows_of_another_body_are_refused(labelled, model):
-    with pytest.raises(CompatibilityError, match="smpl:0123.*train text-pose --body"):
+    with pytest.raises(CompatibilityError, match=r"smpl:0123.*train text-pose --body"):
         run("kneeling", labelled("smpl:0123456789abcdef"), model=model)
 
 
