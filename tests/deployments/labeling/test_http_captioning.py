@@ -22,6 +22,7 @@ from alignhmr.deployments.labeling.http_captioning import KEY_VARIABLE, PatientS
 CAPTION = {part: f"The {part} is straight." for part in PARTS}
 # The width of the picture shown tells the server how to behave.
 GOOD, ALWAYS_500, STALLS, PROSE, ONCE_503, NOT_JSON, REFUSED = 40, 44, 48, 52, 56, 60, 64
+ONCE_PROSE, LIMITED = 68, 72
 
 
 class FakeServer(ThreadingHTTPServer):
@@ -60,16 +61,21 @@ class Handler(BaseHTTPRequestHandler):
             self.answer(500, "<html>out of memory</html>")
         elif width == ONCE_503 and self.server.asked[width] == 1:
             self.answer(503, "warming up")
+        elif width == LIMITED and self.server.asked[width] == 1:
+            self.answer(429, "slow down", {"Retry-After": "0.4"})
         elif width == NOT_JSON:
             self.answer(200, "<html>a proxy's page</html>")
         elif width == REFUSED:
             self.answer(400, json.dumps({"error": "picture refused"}))
         else:
-            text = "A person stands upright." if width == PROSE else json.dumps(CAPTION)
+            prose = width == PROSE or (width == ONCE_PROSE and self.server.asked[width] == 1)
+            text = "A person stands upright." if prose else json.dumps(CAPTION)
             self.answer(200, json.dumps({"choices": [{"message": {"content": text}}]}))
 
-    def answer(self, status, body):
+    def answer(self, status, body, headers=None):
         self.send_response(status)
+        for name, value in (headers or {}).items():
+            self.send_header(name, value)
         self.end_headers()
         self.wfile.write(body.encode())
 
@@ -108,7 +114,10 @@ def test_no_server_or_no_model_is_said_before_the_first_row(server, small_config
         captioner(small_config, "http:localhost").check()
 
 
-def test_a_session_waits_retries_and_never_raises(server):
+@pytest.fixture
+def ask_session(server):
+    """Pictures of these widths, all at once, to an impatient session; the answers."""
+
     async def ask(widths):
         settings = Http(model=None, timeout_s=1.0, retries=1, wait_s=0.05)
         async with PatientSession(settings) as session:
@@ -124,7 +133,28 @@ def test_a_session_waits_retries_and_never_raises(server):
         url = "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
         return json.dumps({"messages": [{"content": [{"image_url": {"url": url}}]}]})
 
-    answers = asyncio.run(ask([GOOD, ONCE_503, ALWAYS_500, STALLS, NOT_JSON, REFUSED]))
+    return lambda *widths: asyncio.run(ask(widths))
+
+
+def test_nonsense_is_asked_for_once_more_and_less_coldly(server, ask_session):
+    once, always = ask_session(ONCE_PROSE, PROSE)
+    assert json.loads(once["text"]) == CAPTION and once["problem"] == ""
+    assert always["text"] == "A person stands upright." and always["problem"] == "", (
+        "the row says what it was"
+    )
+    assert server.asked[ONCE_PROSE] == server.asked[PROSE] == 2
+    assert sorted(request.get("temperature", 0) for request in server.requests) == [0, 0, 0.5, 0.5]
+
+
+def test_a_server_that_limits_is_left_alone_as_long_as_it_asks(server, ask_session):
+    before = time.monotonic()
+    (answer,) = ask_session(LIMITED)
+    assert json.loads(answer["text"]) == CAPTION
+    assert time.monotonic() - before >= 0.4
+
+
+def test_a_session_waits_retries_and_never_raises(server, ask_session):
+    answers = ask_session(GOOD, ONCE_503, ALWAYS_500, STALLS, NOT_JSON, REFUSED)
     assert json.loads(answers[0]["text"]) == json.loads(answers[1]["text"]) == CAPTION
     problems = [answer["problem"] for answer in answers]
     assert problems[:2] == ["", ""]
