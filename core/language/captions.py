@@ -26,7 +26,7 @@ guess: say "unknown" of what can't be seen. Don't describe clothes, the place, o
 Answer with JSON only: an object for each of the keys "head", "torso", "left_arm", "right_arm", "left_leg" and
 "right_leg", and in each of them, beside the codes, one short English sentence as "text"."""
 
-MAX_SENTENCE = 400
+MAX_SENTENCE = 600
 """Characters kept of one sentence. Longer ones are a model that repeats itself."""
 UNKNOWN = "unknown"
 _MAX_TEXT = 160
@@ -108,7 +108,7 @@ def parse(text: str | None) -> ParsedCaption:
             reason = "truncated" if not complete else "refused" if _REFUSAL.search(text) else "not_json"
             return ParsedCaption(reason=reason, detail=_start(text))
     else:
-        if (version := found.get("version", SCHEMA_VERSION)) != SCHEMA_VERSION:
+        if str(version := _version(found)) != str(SCHEMA_VERSION):
             return ParsedCaption(reason="version", detail=f"{str(version)[:40]}, wanted {SCHEMA_VERSION}")
         sentences = _sentences(found)
         if not sentences:
@@ -169,6 +169,12 @@ def _whole_parts(text: str) -> dict:
     return {"version": int(version[1]), **parts} if parts and version else parts
 
 
+def _version(found: Mapping) -> object:
+    """What an answer says of its schema, at the top or one object down; ours where it says nothing."""
+    inner = [value for value in found.values() if isinstance(value, Mapping)]
+    return next((one["version"] for one in (found, *inner) if "version" in one), SCHEMA_VERSION)
+
+
 def _sentences(found: Mapping) -> dict[str, str]:
     """Part -> cleaned sentence, whatever the nesting and the spelling of the keys."""
     sentences: dict[str, str] = {}
@@ -204,6 +210,8 @@ def _told(part: str, answer: Mapping) -> str:
             rest.append(value)
         elif category != UNKNOWN and category not in fact.scale.silent:
             codes[fact.name] = category
+    if not codes and not any(rest) and UNKNOWN in answer.values():
+        return f"The {part.replace('_', ' ')} is not visible."
     return " ".join([*write(codes).values(), *rest])
 
 

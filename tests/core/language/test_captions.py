@@ -188,12 +188,24 @@ def test_posecodes_of_an_answer_are_understood():
     assert parsed.sentences["left_leg"].endswith("The left leg carries the weight.")
 
 
-@pytest.mark.parametrize("version", [1, 3, "2", None])
+@pytest.mark.parametrize("version", [1, 3, "two", None])
 def test_an_answer_of_another_schema_is_refused(version):
     parsed = parse(json.dumps(STANDING | {"version": version}))
     assert (
         parsed.reason == "version" and parsed.sentences == {} and f"wanted {SCHEMA_VERSION}" in parsed.detail
     )
+
+
+def test_the_version_may_be_wrapped_and_spelled():
+    assert parse(json.dumps({"answer": STANDING | {"version": 1}})).reason == "version"
+    assert parse(json.dumps(STANDING | {"version": "2"})).problem is None
+
+
+def test_a_part_that_is_not_seen_is_not_missing():
+    unseen = {fact.stem: UNKNOWN for fact in asked("left_arm")} | {"text": ""}
+    parsed = parse(json.dumps(STANDING | {"left_arm": unseen}))
+    assert parsed.problem is None and parsed.sentences["left_arm"] == "The left arm is not visible."
+    assert not any(name.startswith("left_") and "arm" in name for name in parsed.codes)
 
 
 def test_an_answer_that_contradicts_itself_is_kept_and_marked():
