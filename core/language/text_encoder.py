@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from functools import cache
 from itertools import pairwise
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -33,6 +33,7 @@ _MARK = 0.3
 _BATCH = 64
 
 
+@runtime_checkable
 class TextEncoder(Protocol):
     name: str
     size: int
