@@ -317,7 +317,7 @@ _TABLE: dict[str, Words] = {
         "beside": ("{is} in the plane of the body", "{is} neither in front nor behind",
             "{is} level with the body's plane",
                    "{is} just alongside the body", "lie{s} within the frontal plane",
-                       "{is} flush with the torso", "{is} beside the body", "{is} right at the body",
+                       "{is} flush with the torso", "{is} beside the body", "{is} close at the body",
                            "{is} in line with the body", "stay{s} next to the torso"),
         "in_front": ("{is} in front of the body", "{is} a little ahead of the body", "{is} before the torso",
                      "{is} some way in front", "lie{s} forward of the trunk", "{is} frontward of the body",
@@ -429,9 +429,14 @@ WORDINGS = 10
 def _drawn(row: tuple[str, ...]) -> list[int]:
     """Order of a row's alternatives that puts the held-out ones last; the first is always trained on, and stays first.
 
-    The lot is the words' own digest, so that a row that two stems share has the same ones held out.
+    The lot is the words' own digest, so that a row that two stems share has the same ones held out, and so have left
+    and right.
     """
-    order = sorted(range(1, len(row)), key=lambda place: hashlib.sha256(row[place].encode()).digest())
+
+    def lot(place: int) -> bytes:
+        return hashlib.sha256(row[place].replace("right", "left").encode()).digest()
+
+    order = sorted(range(1, len(row)), key=lot)
     return [0, *sorted(order[:-HELD_OUT]), *order[-HELD_OUT:]]
 
 

@@ -70,7 +70,7 @@ GOING = {
 }
 SPREAD = {
     "close": ("{is} close to", "{is} right next to", "stay{s} near", "{is} just beside", "nearly meet{s}",
-        "{is} adjacent to", "{is} very near", "{is} closely beside", "stay{s} right by",
+        "{is} adjacent to", "{is} very near", "{is} closely beside", "stay{s} close by",
             "{is} a hand's width from"),
     "apart": ("{is} shoulder width from", "{is} some way from", "keep{s} a small distance from",
               "{is} at a medium distance from", "stand{s} off a little from", "{is} moderately far from",
@@ -94,7 +94,7 @@ TOUCHES = (
     "{is} in contact with",
     "lie{s} on",
     "{is} pressed to",
-    "reach{es} right to",
+    "reach{es} all the way to",
     "grasp{s}",
 )
 GROUND = ("{is} on the ground", "touch{es} the ground", "rest{s} on the floor", "{is} down on the floor",

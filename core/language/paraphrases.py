@@ -30,6 +30,8 @@ _NOUNS = {
     "torso": r"\b(torso|trunk|body|back|chest|spine|waist|person|upper body)\b",
 }
 _NOUN_RES = {name: re.compile(pattern) for name, pattern in _NOUNS.items()}
+_MIDDLE = ("head", "torso")
+"""Nouns without a side."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,8 @@ class Subject:
     def after(self, words: str) -> "Subject":
         """What it speaks of once these words were said."""
         noun, sides = first_noun(words), sides_of(words)
+        if noun in _MIDDLE:
+            return Subject(noun)
         return Subject(noun or self.noun, sides or self.sides)
 
     def completed(self, words: str) -> str:
@@ -56,7 +60,8 @@ class Subject:
         if first_noun(words) is None and self.noun is not None:
             noun = self.noun.replace("_", " ")
             return f"the {self.sides[0]} {noun} {words}" if len(self.sides) == 1 else f"the {noun} {words}"
-        if not _SIDE.search(words) and not _BOTH.search(words) and len(self.sides) == 1:
+        named = first_noun(words) in _MIDDLE or _SIDE.search(words) or _BOTH.search(words)
+        if not named and first_noun(words) is not None and len(self.sides) == 1:
             return f"the {self.sides[0]} {words.removeprefix('the ')}"
         return words
 
