@@ -26,6 +26,7 @@ from alignhmr.core.diffusion.condition import (
 )
 from alignhmr.core.diffusion.model import BaseModel, hypothesis_noise
 from alignhmr.core.diffusion.parameters import unpack
+from alignhmr.core.diffusion.pose_tokens import features_of
 from alignhmr.core.errors import AcceleratorError, InputError
 from alignhmr.core.geometry.cameras import intrinsics_for
 from alignhmr.core.geometry.crops import SquareCrop
@@ -77,6 +78,7 @@ class Recoverer:
         self.detector, self.device, self.steps = detector, device, steps
         self.confidence, self.error_confidence = confidence, error_confidence
         self._radii_m: np.ndarray | None = None
+        self._looked_at: tuple[np.ndarray, Tensor] | None = None
         self.models = {
             "body": f"{body.name}:{body.digest[:16]}",
             "detector": detector.name,
@@ -232,7 +234,15 @@ class Recoverer:
         crops = None
         if person.view is not None and model.sees_pixels:
             crops = self._tensor(shrunk(person.view, model.config.crop_px)).permute(2, 0, 1)[None]
+            if model.reads_features:
+                crops = self._features(person.view, crops)
         return make_condition(sight.keypoints_px, sight.crop_px, sight.focal_px, sight.center_px, crops)
+
+    def _features(self, view: np.ndarray, crops: Tensor) -> Tensor:
+        """Of a view, worked out once for both models."""
+        if self._looked_at is None or self._looked_at[0] is not view:
+            self._looked_at = (view, features_of(crops))
+        return self._looked_at[1]
 
     def _evidence(self, person: Person, sight: Sight) -> Evidence:
         x, y, side = sight.crop_px[0].tolist()

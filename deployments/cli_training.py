@@ -1,5 +1,6 @@
 """The commands that train: base, scorer, and alignment by preferences; ``cli.py`` names them."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -41,6 +42,13 @@ MlflowUri = Annotated[
     str | None, typer.Option(metavar="URI", help="Tell MLflow, too: a server's address or file:FOLDER.")
 ]
 
+KeptLooks = Annotated[
+    Path | None,
+    typer.Option(
+        "--looks", help="Folder that keeps what BlazePose sees of each person, for other runs; 50 kB a look."
+    ),
+]
+
 
 @train_app.command("base")
 def train_base(
@@ -50,13 +58,14 @@ def train_base(
     ] = None,
     preset: Preset = "starter", config: Config = None, minutes: Minutes = None, seed: Seed = 0,
     resume: Resume = False, overwrite: Overwrite = False, mlflow: MlflowUri = None, device: Device = "auto",
-    body: Body = "open",
+    body: Body = "open", looks: KeptLooks = None,
 ) -> None:  # fmt: skip
     """Train the base model on Ray Train, on prepared people and simulated detections; TensorBoard files in --out."""
     from alignhmr.deployments.model_training import Launch, run_base
 
     launch = Launch(
-        preset, out, data or [], held_out, workers, device, minutes, seed, resume, overwrite, body, config, mlflow
+        preset, out, data or [], held_out, workers, device, minutes, seed, resume, overwrite, body, config, mlflow,
+        looks,
     )  # fmt: skip
     run_base(launch, init=init)
 
@@ -66,13 +75,14 @@ def train_scorer(
     out: Out, data: Prepared = None, held_out: HeldOut = None, workers: Workers = 1, base: Base = "starter",
     preset: Preset = "starter", config: Config = None, minutes: Minutes = None, seed: Seed = 0,
     resume: Resume = False, overwrite: Overwrite = False, mlflow: MlflowUri = None, device: Device = "auto",
-    body: Body = "open",
+    body: Body = "open", looks: KeptLooks = None,
 ) -> None:  # fmt: skip
     """Train an HMR-Scorer on Ray Train, on a base model's hypotheses about prepared and made people."""
     from alignhmr.deployments.model_training import Launch, run_scorer
 
     launch = Launch(
-        preset, out, data or [], held_out, workers, device, minutes, seed, resume, overwrite, body, config, mlflow
+        preset, out, data or [], held_out, workers, device, minutes, seed, resume, overwrite, body, config, mlflow,
+        looks,
     )  # fmt: skip
     run_scorer(launch, base=base)
 

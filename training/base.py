@@ -221,7 +221,7 @@ def initialise(model: BaseModel, sampler: ObservationSampler, seed: int) -> None
     """Where training starts: mean and spread of the parameters over a first draw, and pretrained features."""
     if isinstance(image := model.encoder.image, PatchTokens):
         image.backbone.read(model.config.image.removeprefix(TRANSFORMERS))
-    elif image is not None:
+    elif isinstance(image, PointTokens):
         image.backbone.read(fetch("backbone") / "efficientnet-lite0.pth")
     learnable(model)
     packed = true_packed(sampler.sample(2048, torch.Generator().manual_seed(seed)))
