@@ -19,7 +19,7 @@ from alignhmr.core.body.model import BodyModel
 from alignhmr.core.body.skeleton import KEYPOINTS
 from alignhmr.core.diffusion import schedule
 from alignhmr.core.diffusion.condition import Condition, to_crop
-from alignhmr.core.diffusion.image_tokens import ImageTokens, heat_loss
+from alignhmr.core.diffusion.image_tokens import ImageTokens, PointTokens, heat_loss
 from alignhmr.core.diffusion.model import TRANSFORMERS, BaseModel, hypothesis_noise
 from alignhmr.core.diffusion.parameters import BodyParameters, pack, unpack
 from alignhmr.core.diffusion.patch_tokens import PatchTokens
