@@ -1,7 +1,7 @@
 """The commands that train: base, scorer, and alignment by preferences; ``cli.py`` names them."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -27,7 +27,9 @@ Prepared = Annotated[
     ),
 ]
 
-train_app = typer.Typer(help="Train a model: base, scorer, or align the base by dpo.", no_args_is_help=True)
+train_app = typer.Typer(
+    help="Train a model: base, scorer, or align the base by dpo, group or sft.", no_args_is_help=True
+)
 
 
 HeldOut = Annotated[
@@ -87,28 +89,44 @@ def train_scorer(
     run_scorer(launch, base=base)
 
 
-@train_app.command("dpo")
-def train_dpo(
-    data: Annotated[str, typer.Option(help="Rows written by 'alignhmr label': a folder or s3:// prefix.")],
-    out: Out,
-    base: Base = "starter",
-    scorer: Scorer = "starter",
-    workers: Annotated[int, typer.Option(min=1, help="Ray Train workers.")] = 2,
-    steps: Annotated[int, typer.Option(min=1, help="Optimiser steps.")] = 100,
-    beta: Annotated[
-        float, typer.Option(min=0, help="Weight of the preference against staying with the reference.")
-    ] = 1000.0,
-    anchor: Annotated[float, typer.Option(min=0, help="Weight that holds the winner's own loss down.")] = 0.1,
-    learning_rate: Annotated[float, typer.Option("--lr", min=0, help="Learning rate.")] = 2e-5,
-    batch_size: Annotated[int, typer.Option(min=1, help="Pairs a step, over all workers.")] = 128,
-    seed: Seed = 0,
-    device: Device = "auto",
-    body: Body = "open",
-) -> None:
-    """Align the base model to mined preferences by Diffusion-DPO, on Ray Train; before and after in one table."""
-    from alignhmr.deployments.training_jobs import run_dpo
+def _align(objective: Literal["dpo", "group", "sft"], help: str) -> None:
+    @train_app.command(objective, help=help)
+    def command(
+        data: Annotated[
+            str, typer.Option(help="Rows written by 'alignhmr label': a folder or s3:// prefix.")
+        ],
+        out: Out,
+        base: Base = "starter",
+        scorer: Scorer = "starter",
+        workers: Annotated[int, typer.Option(min=1, help="Ray Train workers.")] = 2,
+        steps: Annotated[int, typer.Option(min=1, help="Optimiser steps.")] = 100,
+        beta: Annotated[
+            float, typer.Option(min=0, help="Weight of the preference against staying with the reference.")
+        ] = 1000.0,
+        anchor: Annotated[
+            float, typer.Option(min=0, help="Weight that holds the winner's own loss down.")
+        ] = 0.1,
+        learning_rate: Annotated[float, typer.Option("--lr", min=0, help="Learning rate.")] = 2e-5,
+        batch_size: Annotated[int, typer.Option(min=1, help="Preferences a step, over all workers.")] = 128,
+        draws: Annotated[
+            int, typer.Option(min=1, help="Draws of noise and timestep that each preference is met under.")
+        ] = 16,
+        reference_cache: Annotated[
+            Path | None, typer.Option(help="Folder for the reference's losses, shared by runs.")
+        ] = None,
+        seed: Seed = 0,
+        device: Device = "auto",
+        body: Body = "open",
+    ) -> None:
+        from alignhmr.deployments.training_jobs import run_dpo
 
-    run_dpo(
-        data, out, base=base, scorer=scorer, workers=workers, steps=steps, beta=beta, anchor=anchor,
-        learning_rate=learning_rate, batch_size=batch_size, seed=seed, device=device, body=body,
-    )  # fmt: skip
+        run_dpo(
+            data, out, base=base, scorer=scorer, workers=workers, steps=steps, beta=beta, anchor=anchor,
+            learning_rate=learning_rate, batch_size=batch_size, seed=seed, device=device, body=body,
+            objective=objective, draws=draws, cache=reference_cache,
+        )  # fmt: skip
+
+
+_align("dpo", "Align the base to mined pairs by Diffusion-DPO, on Ray Train; before and after in one table.")
+_align("group", "The same by the advantages of all hypotheses of each person.")
+_align("sft", "The same by winners alone: what the other two have to beat.")
