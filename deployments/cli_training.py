@@ -130,3 +130,29 @@ def _align(objective: Literal["dpo", "group", "sft"], help: str) -> None:
 _align("dpo", "Align the base to mined pairs by Diffusion-DPO, on Ray Train; before and after in one table.")
 _align("group", "The same by the advantages of all hypotheses of each person.")
 _align("sft", "The same by winners alone: what the other two have to beat.")
+
+
+def improve(
+    source: Annotated[list[str], typer.Argument(help="Pictures, as for 'alignhmr label'.")],
+    out: Out,
+    rounds: Annotated[int, typer.Option(min=1, help="Times to label, align and judge.")] = 2,
+    objective: Annotated[str, typer.Option(help="dpo, group or sft.")] = "dpo",
+    base: Base = "starter",
+    scorer: Scorer = "starter",
+    hypotheses: Annotated[int, typer.Option(min=4, help="Of each person.")] = 20,
+    steps: Annotated[int, typer.Option(min=1, help="Optimiser steps of a round.")] = 100,
+    workers: Annotated[int, typer.Option(min=1, help="Ray Train workers.")] = 2,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first N pictures.")] = None,
+    seed: Seed = 0,
+    device: Device = "auto",
+    body: Body = "open",
+) -> None:
+    """Label your pictures, align the model to what was preferred, judge on a held-out share, keep the better; again."""
+    from alignhmr.deployments.improve import run
+
+    if objective not in ("dpo", "group", "sft"):
+        raise typer.BadParameter(f"{objective!r} is no objective; choose dpo, group or sft")
+    run(
+        source[0] if len(source) == 1 else source, out, rounds=rounds, objective=objective, base=base, scorer=scorer,
+        body=body, hypotheses=hypotheses, steps=steps, workers=workers, seed=seed, device=device, limit=limit,
+    )  # fmt: skip

@@ -1,8 +1,8 @@
 """What a step of preference optimisation costs with the reference's errors known, over one that works them out.
 
-Tiny label rows stand for real ones: as many pairs of bodies about made people as a batch holds, drawn by the shipped base.
-Steps with and without the cache take turns in one process on one thread, the whole of each: batch, loss, gradient, update.
-``loss_apart`` is the largest difference of the two loss curves.
+Tiny label rows stand for real ones: as many pairs of bodies about made people as a batch holds, drawn by the shipped
+base. Steps with and without the cache take turns in one process on one thread, each of them whole: batch, loss,
+gradient, update. ``loss_apart`` is the largest difference of the two loss curves.
 """
 
 import statistics

@@ -12,7 +12,8 @@ from alignhmr.deployments import cli
 
 RUNNER = CliRunner()
 COMMANDS = [
-    "label", "synth", "prepare", "serve", "predict", "demo", "assets", "train base", "train scorer", "train dpo",
+    "label", "synth", "prepare", "serve", "predict", "demo", "assets", "improve", "train base", "train scorer",
+    "train dpo", "train group", "train sft",
     "body import", "body export",
 ]  # fmt: skip
 
