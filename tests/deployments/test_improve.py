@@ -19,7 +19,7 @@ CHANGE = {"before": 1.0, "after": 2.0, "ci95": 0.1}
 
 @pytest.fixture
 def jobs(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
-    """Stand-ins that note what they were asked; ``verdicts`` say which rounds are kept, None that there are no pairs."""
+    """Stand-ins that note what they were asked; ``verdicts`` say which rounds are kept, None: no pairs."""
     told = SimpleNamespace(labelled=[], aligned=[], verdicts=[])
 
     def label(source, out, **options):
