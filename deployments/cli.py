@@ -29,7 +29,7 @@ from alignhmr.deployments.cli_options import (
     parse_formats,
     show_version,
 )  # fmt: skip
-from alignhmr.deployments.cli_training import train_app
+from alignhmr.deployments.cli_training import improve, train_app
 from alignhmr.deployments.cli_truth import calibrate, clean, evaluate, prepare, synth
 
 app = typer.Typer(
@@ -145,6 +145,7 @@ app.command()(prepare)
 app.command()(calibrate)
 app.command()(clean)
 app.command()(find)
+app.command()(improve)
 
 
 @app.command()

@@ -49,6 +49,8 @@ class TextPosePlan:
     minutes: float | None = None
     preset: str = ""
     threads: int = 1
+    looks: str | None = None
+    """Always unused: nobody looks at pictures."""
 
     def open(self) -> "TextPoseRun":
         body = BodyModel.load(self.body)
