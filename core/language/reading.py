@@ -111,7 +111,6 @@ _NEVER: tuple[tuple[tuple[str, str], tuple[str, str]], ...] = (
     (("posture", "standing"), ("inclination", "horizontal")), (("posture", "sitting"), ("inclination", "upside_down")),
     (("posture", "standing"), ("inclination", "upside_down")), (("posture", "kneeling"), ("hips_ground", "ground")),
     (("posture", "upside_down"), ("inclination", "upright")),
-    *((((f"{side}_hand_height", "above_head")), (f"{side}_touch_foot", "near")) for side in SIDES),
     *((((f"{side}_elbow", "straight")), (f"{side}_touch_shoulder", "near")) for side in SIDES),
     *((((f"{side}_elbow", "straight")), (f"{side}_touch_head", "near")) for side in SIDES),
 )  # fmt: skip
