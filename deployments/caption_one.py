@@ -27,7 +27,7 @@ class OnePicture:
             raise CaptionerError(f"there is no model folder {folder}; give the folder of a downloaded model")
         try:
             self._processor: Any = AutoProcessor.from_pretrained(str(folder), local_files_only=True)
-            model = AutoModelForImageTextToText.from_pretrained(str(folder), local_files_only=True)
+            model: Any = AutoModelForImageTextToText.from_pretrained(str(folder), local_files_only=True)
         except (OSError, ValueError, KeyError) as error:
             reason = " ".join(str(error).split())[:160]
             raise CaptionerError(

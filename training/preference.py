@@ -96,10 +96,12 @@ class PreferenceBatch:
         return self.bodies[:, -1]
 
     def to(self, device: torch.device | str) -> "PreferenceBatch":
-        values = ((field.name, getattr(self, field.name)) for field in dataclasses.fields(self))
-        return PreferenceBatch(
-            **{name: None if value is None else value.to(device) for name, value in values}
-        )
+        moved = {
+            field.name: value.to(device)
+            for field in dataclasses.fields(self)
+            if (value := getattr(self, field.name)) is not None
+        }
+        return PreferenceBatch(**moved)
 
 
 class PreferenceObjective(nn.Module):

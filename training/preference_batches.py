@@ -68,7 +68,7 @@ def names_of(labels: Labels) -> list[str]:
     """What each preference is: its picture and its bodies, whatever others there are."""
     preferred, pictures = labels.preferred, labels.people.image_sha256
     return [
-        hashlib.sha256(pictures[person].encode() + bodies.numpy().tobytes()).hexdigest()[:32]
+        hashlib.sha256(str(pictures[person]).encode() + bodies.numpy().tobytes()).hexdigest()[:32]
         for person, bodies in zip(preferred.person, preferred.bodies, strict=True)
     ]
 

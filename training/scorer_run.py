@@ -100,7 +100,7 @@ class ScorerRun:
         scorer = HMRScorer(self.recipe.model)
         if scorer.image is not None:
             theirs = self.base.encoder.image
-            if type(theirs) is type(scorer.image) and theirs.patches == scorer.image.patches:
+            if isinstance(theirs, type(scorer.image)) and theirs.patches == scorer.image.patches:
                 scorer.image.load_state_dict(theirs.state_dict())
             elif isinstance(scorer.image, PointTokens):
                 scorer.image.backbone.read(fetch("backbone") / "efficientnet-lite0.pth")
@@ -148,11 +148,9 @@ class ScorerRun:
     def _looks(self) -> Looks | None:
         """Where everyone who looks has eyes that never learn."""
         eyes = {self.recipe.model.image, self.base.config.image} - {"none"}
-        return (
-            looks_for(*eyes, self.looks, self.mixture)
-            if len(eyes) == 1 and self.mixture is not None
-            else None
-        )
+        if len(eyes) != 1 or self.mixture is None:
+            return None
+        return looks_for(eyes.pop(), self.looks, self.mixture)
 
     def _crop_px(self) -> int:
         """Of crops that scorer and base both look at, each at its own size."""

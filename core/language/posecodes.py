@@ -7,6 +7,7 @@ if the number were off by the scale's softness. Mirror the joints and the codes 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -33,7 +34,7 @@ class Posecodes:
         """Probability of each fact's own category: 0.5 on a border."""
         return np.take_along_axis(self.probabilities, self.codes[..., None], -1)[..., 0]
 
-    def __getitem__(self, index: object) -> "Posecodes":
+    def __getitem__(self, index: Any) -> "Posecodes":
         """Some poses of the batch."""
         return Posecodes(self.codes[index], self.probabilities[index])
 

@@ -23,6 +23,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from alignhmr.core.body.model import BodyModel
 from alignhmr.core.diffusion.model import BaseModel, BaseModelConfig
+from alignhmr.core.diffusion.patch_tokens import PatchTokens
 from alignhmr.core.perception.vision_backbone import VisionBackbone
 from alignhmr.core.synthetic.observations import Observations, ObservationSampler
 from alignhmr.core.synthetic.poses import PoseMix, PoseSampler
@@ -102,7 +103,7 @@ def weights_of_parts(recipe: BaseRecipe) -> dict[str, float]:
     with torch.device("meta"):
         model = BaseModel(recipe.model)
     image = model.encoder.image
-    assert image is not None
+    assert isinstance(image, PatchTokens)
 
     def millions(module: torch.nn.Module) -> float:
         return sum(parameter.numel() for parameter in module.parameters()) / 1e6

@@ -21,7 +21,7 @@ from alignhmr.deployments.labeling.schema import row_schema, table_from_rows
 MODEL = TextPoseConfig("words16", 16, 4, 16, 2, 8, 16, 1, 12, 16, 16, 1)
 BODY = BodyModel.load()
 FACING = np.array([np.pi, 0, 0])  # the camera
-KNEES = {4: (1.57, 0, 0), 5: (1.57, 0, 0)}
+KNEES = {4: (1.57, 0.0, 0.0), 5: (1.57, 0.0, 0.0)}
 POSES: dict[str, dict[int, tuple[float, float, float]]] = {
     "t_pose.jpg": {},
     "kneeling.jpg": KNEES,

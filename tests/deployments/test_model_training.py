@@ -203,7 +203,7 @@ def test_the_whole_command(train, folders, ray_session, s3, tmp_path):
 def test_a_scorer_by_two_workers(folders, ray_session, prepared_people, tmp_path):
     """On pictures, beside a base that is one's own; judged by held-out people."""
     recipe = {
-        "model": {"crop_px": 32, "token_width": 8, "heads": 2, "hops": [2], "width": 16, "blocks": 1},
+        "model": {"token_width": 8, "heads": 2, "hops": [2], "width": 16, "blocks": 1},
         "loop": {"steps": 6, "report_every": 2, "warmup_steps": 1}, "batch_size": 2, "sightings": 4, "own": 3,
         "perturbed": 1, "evaluation": {"every": 4, "people": 5, "hypotheses": 3}, "save_every": 4,
     }  # fmt: skip
@@ -215,7 +215,7 @@ def test_a_scorer_by_two_workers(folders, ray_session, prepared_people, tmp_path
     )  # fmt: skip
     made = run_scorer(launch, console=console)
     info = read_info(Path(made["checkpoint"]))
-    assert info.kind == "scorer" and info.config["image"] == "efficientnet-lite0" and made["steps"] == 6
+    assert info.kind == "scorer" and info.config["image"] == "blazepose" and made["steps"] == 6
     assert info.recipe["base"].startswith("base-starter:") and info.recipe["judged_by"]["people"] == 5
     assert -1 <= info.metrics["srcc_group"] <= 1
     assert "srcc_group" in console.file.getvalue()  # type: ignore[attr-defined]

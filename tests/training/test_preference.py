@@ -166,11 +166,11 @@ def test_a_group_s_loss_in_float64_and_how_far_it_pushes():
     advantage = np.sort(random.normal(size=(rows, size)))[:, ::-1].copy()
     advantage -= advantage.mean(1, keepdims=True)
     config = PreferenceConfig(beta=beta, anchor=0.0, objective="group")
-    told = [torch.tensor(value, dtype=torch.float32) for value in (policy, reference, advantage)]
-    loss, values = preference_loss(*told, config)
+    p, r, a = (torch.tensor(value, dtype=torch.float32) for value in (policy, reference, advantage))
+    loss, values = preference_loss(p, r, a, config)
     total = 0.0
-    for a, rise in zip(advantage.ravel(), (policy - reference).ravel(), strict=True):
-        total += a * (min(rise, TRUST / beta) if a < 0 else rise)
+    for better, rise in zip(advantage.ravel(), (policy - reference).ravel(), strict=True):
+        total += better * (min(rise, TRUST / beta) if better < 0 else rise)
     assert loss.item() == pytest.approx(beta / 2 * total / (rows * size), rel=1e-4)
     assert values["winner_error"] == pytest.approx(policy[:, 0].mean(), rel=1e-5)
 
