@@ -123,5 +123,5 @@ def test_a_model_without_an_image_encoder_ignores_pictures() -> None:
     ("image", "crop_px"), [("resnet-1", 64), ("efficientnet-lite0", 100), ("blazepose", 128)]
 )
 def test_parts_that_do_not_exist_are_refused(image: str, crop_px: int) -> None:
-    with pytest.raises(InputError, match=r"choose|multiple of 32"):
+    with pytest.raises(InputError, match=r"choose|multiple of 32|crops of 256 px"):
         BaseModel(replace(SMALL, image=image, crop_px=crop_px))
