@@ -182,8 +182,11 @@ class Recoverer:
         )  # fmt: skip
 
     def _recover_one(self, request: RecoveryRequest) -> Recovery:
+        return self.judged(request, *self.hypothesise(request))
+
+    def judged(self, request: RecoveryRequest, sight: Sight, bodies: Bodies) -> Recovery:
+        """The answer that hypotheses make once the scorer has rated them; they may have been made elsewhere."""
         person, camera, hyps = request.person, request.intrinsics, request.hypotheses
-        sight, bodies = self.hypothesise(request)
         rating = self.rate(person, sight, bodies)
         scores = _array((rating.score + AGREEMENT * agreement(bodies.joints_m))[0])
         expected_mm = _array(rating.error_mm[0])

@@ -1,0 +1,88 @@
+"""What a run must remember of every picture, on a disk instead of in memory: which were seen, and who owns which bytes.
+
+SQLite in a temporary file: memory stays where its cache ends, whatever the number of pictures. What counts is in the
+rows that were written; the books are made anew from them (``resume.py``), so that a torn book costs nothing.
+"""
+
+import hashlib
+import sqlite3
+import tempfile
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+BOOKS = "books.sqlite"
+CACHE_MB = 32
+
+
+class Books:
+    """Two sets on a disk. For one process; the file goes with it."""
+
+    def __init__(self, path: str | Path | None = None) -> None:
+        self._folder = None
+        if path is None:
+            self._folder = tempfile.TemporaryDirectory(prefix="alignhmr-books-")
+            path = Path(self._folder.name) / "books.sqlite"
+        self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        # Not synchronous: the books outlive a killed process, and need not outlive a power cut.
+        for pragma in ("journal_mode=WAL", "synchronous=OFF", f"cache_size=-{CACHE_MB * 1024}"):
+            self._db.execute(f"PRAGMA {pragma}")
+        self._db.execute("CREATE TABLE IF NOT EXISTS seen (key BLOB PRIMARY KEY) WITHOUT ROWID")
+        self._db.execute(
+            "CREATE TABLE IF NOT EXISTS owners (sha BLOB PRIMARY KEY, uri TEXT NOT NULL) WITHOUT ROWID"
+        )
+
+    def see(self, names: Iterable[str]) -> list[bool]:
+        """For each name, whether it is new; it isn't any more afterwards."""
+        with self._transaction() as cursor:
+            return [
+                cursor.execute("INSERT OR IGNORE INTO seen VALUES (?)", (_key(name),)).rowcount == 1
+                for name in names
+            ]
+
+    def seen(self, names: Iterable[str]) -> list[bool]:
+        """For each name, whether it was seen."""
+        return [
+            self._db.execute("SELECT 1 FROM seen WHERE key = ?", (_key(name),)).fetchone() is not None
+            for name in names
+        ]
+
+    def claim(self, pictures: Sequence[tuple[str, str]]) -> list[str]:
+        """For each (sha256, uri), the location that labels those bytes: the first that asked, for ever."""
+        owners = []
+        with self._transaction() as cursor:
+            for sha256, uri in pictures:
+                key = bytes.fromhex(sha256)
+                if cursor.execute("INSERT OR IGNORE INTO owners VALUES (?, ?)", (key, uri)).rowcount == 1:
+                    owners.append(uri)
+                else:
+                    owners.append(
+                        cursor.execute("SELECT uri FROM owners WHERE sha = ?", (key,)).fetchone()[0]
+                    )
+        return owners
+
+    def __len__(self) -> int:
+        return self._db.execute("SELECT count(*) FROM seen").fetchone()[0]
+
+    def close(self) -> None:
+        self._db.close()
+        if self._folder is not None:
+            self._folder.cleanup()
+
+    def _transaction(self) -> "_Transaction":
+        return _Transaction(self._db)
+
+
+class _Transaction:
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self._db = db
+
+    def __enter__(self) -> sqlite3.Cursor:
+        self._db.execute("BEGIN IMMEDIATE")
+        return self._db.cursor()
+
+    def __exit__(self, kind: type | None, *_: object) -> None:
+        self._db.execute("ROLLBACK" if kind else "COMMIT")
+
+
+def _key(name: str) -> bytes:
+    return hashlib.blake2b(name.encode("utf-8", "surrogateescape"), digest_size=16).digest()
