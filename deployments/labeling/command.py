@@ -1,4 +1,4 @@
-"""``alignhmr label``: checks first what can be checked, goes on where the folder stands, runs the pipeline, tells how it went."""
+"""``alignhmr label``: checks first what can be checked, goes on where the folder stands, tells how it went."""
 
 import datetime
 import importlib.metadata

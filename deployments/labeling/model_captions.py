@@ -55,13 +55,13 @@ def unpack(table: pa.Table, source: str, answer: str, required: bool = False) ->
     """The rows as they were, with what the model said."""
     rows = pa.concat_tables([_from_bytes(row) for row in table.column("row").to_pylist()])
     sentences, sources, problems = [], [], []
-    for text, failure in zip(
+    for text, trouble in zip(
         table.column(answer).to_pylist(), table.column("__inference_error__").to_pylist(), strict=True
     ):
-        if failure == SKIPPED:
+        if trouble == SKIPPED:
             caption, made_by, problem = None, None, None
-        elif failure:
-            caption, made_by, problem = None, source, f"engine: {' '.join(failure.split())[:200]}"
+        elif trouble:
+            caption, made_by, problem = None, source, f"engine: {' '.join(trouble.split())[:200]}"
         else:
             parsed = parse(text)
             caption, made_by, problem = parsed.sentences or None, source, parsed.problem

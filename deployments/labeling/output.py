@@ -208,7 +208,7 @@ def _alive(pid: int) -> bool:
 def _unwritable(location: str, error: OSError) -> SetupError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error):
         return SetupError(
-            f"there is no room left in {location!r}; make room and run the same command again: it goes on where it stood"
+            f"there is no room left in {location!r}; make room and run the same command again to go on"
         )
     return SetupError(
         f"{location!r} can't be written: {error}; mend that and run the same command again: it goes on where it stood"

@@ -47,8 +47,8 @@ def stand(
 ) -> Standing:
     """Takes stock after the last attempt and begins the next; nothing before its record is written changes what counts.
 
-    ``retry`` are codes whose pictures are put back (an empty collection: all of RETRIED). The books learn which pictures
-    are done and which bytes have an owner.
+    ``retry`` are codes whose pictures are put back (an empty collection: all of RETRIED). The books learn which
+    pictures are done and which bytes have an owner.
     """
     kept, summaries, put_back = [], [], 0
     again = None if retry is None else set(retry) or RETRIED

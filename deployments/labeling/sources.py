@@ -1,4 +1,4 @@
-"""Where pictures come from: folders, globs, ``s3://`` prefixes, manifests of locations, Parquet tables, WebDataset tars.
+"""Where pictures come from: folders, globs, ``s3://`` prefixes, manifests, Parquet tables, WebDataset tars.
 
 A source is listed as a stream: nothing here holds more than one entry, so that ten million take no more memory
 than ten. ``readers.py`` turns an entry into bytes, on any worker.
