@@ -61,7 +61,7 @@ def s3_filesystem() -> arrow_fs.S3FileSystem:
     return arrow_fs.S3FileSystem(**options)
 
 
-def list_objects(location: str) -> Iterator[str]:
+def list_objects(location: str, *, page: int = 1000) -> Iterator[str]:
     """Every object below ``s3://BUCKET/PREFIX`` by key, as ``s3://`` locations; a page at a time. InputError if it
     can't be listed."""
     import boto3
@@ -85,8 +85,10 @@ def list_objects(location: str) -> Iterator[str]:
     )
     prefix = f"{key}/" if key else ""
     try:
-        for page in client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
-            for item in page.get("Contents", ()):
+        for found in client.get_paginator("list_objects_v2").paginate(
+            Bucket=bucket, Prefix=prefix, PaginationConfig={"PageSize": page}
+        ):
+            for item in found.get("Contents", ()):
                 if not item["Key"].endswith("/"):
                     yield f"s3://{bucket}/{item['Key']}"
     except (ClientError, BotoCoreError) as error:

@@ -113,12 +113,13 @@ def _go_on(
     """Takes stock, plans what is left, does it."""
     start = time.perf_counter()
     books = Books(folder / BOOKS)
-    with run.console.status("taking stock"):
-        standing = stand(run.output, (before or {}).get("attempt", 0), books, retry=retry)
-        planned = write_plan(
-            run.listing.entries(), books, folder / PLAN, run.settings.resources.images_per_block
-        )
-    books.close()
+    try:
+        with run.console.status("taking stock"):
+            standing = stand(run.output, (before or {}).get("attempt", 0), books, retry=retry)
+            batch = run.settings.resources.images_per_block
+            planned = write_plan(run.listing.entries(), books, folder / PLAN, batch)
+    finally:
+        books.close()
     run.seconds["listing"] = round(time.perf_counter() - start, 2)
     if before is not None and before["status"] == "finished" and not planned.todo and not standing.put_back:
         run.console.print(

@@ -100,7 +100,8 @@ class Fetcher:
         try:
             headers = {"User-Agent": AGENT, "Accept": "image/*,*/*;q=0.5", "Accept-Encoding": "identity"}
             connection.request("GET", target, headers=headers)
-            return self._answer(uri, connection.getresponse(), max_bytes)
+            with connection.getresponse() as response:
+                return self._answer(uri, response, max_bytes)
         except (OSError, http.client.HTTPException) as error:
             if time.monotonic() >= deadline - 0.05:
                 raise _Transient(f"not whole within {self.timeout_s:g} s", "timed_out") from error

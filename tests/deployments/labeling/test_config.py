@@ -58,5 +58,5 @@ def test_a_file_that_is_no_configuration(tmp_path, text, match):
 
 
 def test_an_unknown_preset_names_the_known_ones():
-    with pytest.raises(InputError, match="choose one of laptop"):
+    with pytest.raises(InputError, match="choose one of cluster, laptop, single-gpu"):
         load_config("phone")

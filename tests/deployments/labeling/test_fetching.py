@@ -5,6 +5,7 @@ import socket
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import unquote
 
 import pytest
 
@@ -37,7 +38,7 @@ class Handler(BaseHTTPRequestHandler):
         path = self.path
         self.server.asked.append(path)
         if path.startswith("/redirect/"):
-            return self.answer(302, b"", Location=path.removeprefix("/redirect/"))
+            return self.answer(302, b"", Location=unquote(path.removeprefix("/redirect/")))
         if path == "/loop":
             return self.answer(301, b"", Location="/loop")
         if path.startswith("/status/"):

@@ -36,9 +36,17 @@ def output(tmp_path):
     return output
 
 
-def standing(output, attempt=1, **options):
-    books = Books()
-    return stand(output, attempt, books, **options), books
+@pytest.fixture
+def standing(output):
+    opened = []
+
+    def take_stock(attempt=1, **options):
+        opened.append(books := Books())
+        return stand(output, attempt, books, **options), books
+
+    yield take_stock
+    for books in opened:
+        books.close()
 
 
 def test_an_empty_or_absent_folder_is_taken(tmp_path):
@@ -115,11 +123,11 @@ def test_a_part_written_twice_is_there_once(output):
         assert file.read().num_rows == 2
 
 
-def test_what_is_there_is_done_and_its_bytes_are_owned(output):
+def test_what_is_there_is_done_and_its_bytes_are_owned(output, standing):
     part = output.write_part(table(*rows(0, 1), *rows(None, code="duplicate", uri="c.jpg", sha="1" * 64)))
     with open(f"{output.path}/rows/x.partial", "w") as half:
         half.write("half")
-    found, books = standing(output)
+    found, books = standing()
     assert found.parts == (part["file"],) and found.output.attempt == 2
     assert counts_of(found.total) == counts_of(add_up([part]))
     assert books.seen(["a.jpg", "c.jpg", "d.jpg"]) == [True, True, False]
@@ -129,33 +137,33 @@ def test_what_is_there_is_done_and_its_bytes_are_owned(output):
     assert os.listdir(f"{output.path}/rows") == [part["file"]], "halves are removed"
 
 
-def test_what_a_killed_attempt_writes_later_does_not_count(output):
+def test_what_a_killed_attempt_writes_later_does_not_count(output, standing):
     part = output.write_part(table(*rows(0)))
-    found, _ = standing(output)
+    found, _ = standing()
     begin(found, {"attempt": 2, "status": "running", "identity": IDENTITY})
     late = output.write_part(table(*rows(0, uri="late.jpg")))  # by a worker of the first attempt
     mine = found.output.write_part(table(*rows(0, uri="late.jpg")))
-    third, _ = standing(output, 2)
+    third, _ = standing(2)
     assert third.parts == tuple(sorted([part["file"], mine["file"]])) and late["file"] not in third.parts
     begin(third, {"attempt": 3})
     assert output.parts() == list(third.parts)
     assert check_whole(output, third.parts) == {"pictures": 2, "in_two_parts": 0, "labelled_twice": 0}
 
 
-def test_a_stock_taking_that_is_cut_short_changes_nothing(output):
+def test_a_stock_taking_that_is_cut_short_changes_nothing(output, standing):
     output.write_part(table(*rows(None, code="read_failed"), *rows(0, uri="b.jpg")))
-    standing(output, retry=())  # killed before it began: its rewritten part is there, and doesn't count
+    standing(retry=())  # killed before it began: its rewritten part is there, and doesn't count
     assert len(output.parts()) == 2
-    found, books = standing(output)
+    found, books = standing()
     assert found.put_back == 0 and books.seen(["a.jpg", "b.jpg"]) == [True, True]
     begin(found, {"attempt": 2})
     assert len(output.parts()) == 1
 
 
-def test_parts_that_overlap_do_not_both_count(output):
+def test_parts_that_overlap_do_not_both_count(output, standing):
     first = output.write_part(table(*rows(0, uri="x.jpg")))
     second = output.write_part(table(*rows(0, uri="x.jpg"), *rows(0, uri="y.jpg")))
-    found, books = standing(output)
+    found, books = standing()
     (kept,) = found.parts
     assert kept == min(first["file"], second["file"])
     assert books.seen(["x.jpg"]) == [True]
@@ -179,12 +187,12 @@ def test_bytes_that_two_pictures_label_are_found(output):
         (("empty",), set()),
     ],
 )
-def test_failures_are_put_back_with_all_rows_of_their_picture(output, retry, back):
+def test_failures_are_put_back_with_all_rows_of_their_picture(output, standing, retry, back):
     half = rows(0, uri="p.jpg") + rows(1, uri="p.jpg", code="recovery_failed")
     failed = rows(None, uri="f.jpg", code="read_failed", sha="3" * 64)
     nobody = rows(None, uri="n.jpg", code="no_person")
     output.write_part(table(*rows(0, 1, uri="g.jpg"), *half, *failed, *nobody))
-    found, books = standing(output, retry=retry)
+    found, books = standing(retry=retry)
     names = ["g.jpg", "p.jpg", "f.jpg", "n.jpg"]
     assert books.seen(names) == [name not in back for name in names]
     assert found.put_back == len(back)
@@ -200,12 +208,12 @@ def read(output, name):
         return file.read().to_pylist()
 
 
-def test_a_part_that_cannot_be_read_is_named(output):
+def test_a_part_that_cannot_be_read_is_named(output, standing):
     part = output.write_part(table(*rows(0)))
     with open(f"{output.path}/rows/{part['file']}", "r+b") as file:
         file.truncate(100)
     with pytest.raises(InputError, match=rf"{part['file']} can't be read .*remove it"):
-        standing(output)
+        standing()
 
 
 def test_a_full_disk_is_said_and_leaves_no_half(tmp_path):

@@ -12,7 +12,7 @@ from alignhmr.deployments.labeling.output import Output
 from alignhmr.deployments.labeling.readers import Reader
 from alignhmr.deployments.labeling.schema import rows_from_table
 from alignhmr.deployments.labeling.sources import list_pictures
-from alignhmr.deployments.storage import open_location
+from alignhmr.deployments.storage import list_objects, open_location
 
 
 @pytest.fixture
@@ -98,8 +98,6 @@ def test_lists_tables_and_tars_in_a_bucket(filled, tmp_path):
     assert [reader.read(entry) for entry in listing.entries()] == [b"a jpeg", b"one", b"two"]
 
 
-def test_a_prefix_of_many_pages_is_listed_whole(bucket):
-    for number in range(1003):
-        bucket.put_object(Bucket="photos", Key=f"many/{number:05}.jpg", Body=b"")
-    uris = [entry.uri for entry in list_pictures("s3://photos/many/").entries()]
-    assert len(uris) == 1003 and uris == sorted(uris)
+def test_a_prefix_of_many_pages_is_listed_whole(filled):
+    uris = list(list_objects("s3://photos/in", page=2))
+    assert len(uris) == 5 and uris == sorted(uris)
