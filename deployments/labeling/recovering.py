@@ -22,7 +22,13 @@ from alignhmr.deployments.labeling.failures import failure
 from alignhmr.deployments.labeling.guard import Guard
 from alignhmr.deployments.labeling.models import Models
 from alignhmr.deployments.labeling.rows import person_of, recovery_columns
-from alignhmr.deployments.labeling.schema import row_schema, rows_from_table, table_from_rows, with_columns
+from alignhmr.deployments.labeling.schema import (
+    row_schema,
+    rows_from_table,
+    table_from_rows,
+    widened,
+    with_columns,
+)
 
 log = logging.getLogger(__name__)
 
@@ -121,14 +127,14 @@ class Score(_PersonStage):
 
     def __call__(self, table: pa.Table) -> pa.Table:
         with counting(self.ledger, "score") as counts:
-            rows = rows_from_table(table)
-            people = [rows[index] for index in _good(table)]
+            good = _good(table)
+            people = rows_from_table(table.take(good))
             for row, answer in zip(people, self.answers(people), strict=True):
                 row.update(answer)
             counts["recovered"] += sum(row["error_code"] is None for row in people)
             counts["pairs"] += sum(len(row.get("pairs") or ()) for row in people)
             counts.update(f"error.{row['error_code']}" for row in people if row["error_code"])
-            return table_from_rows(rows, self.schema)
+            return _merged(widened(table, self.schema), table_from_rows(people, self.schema), good)
 
     def answer(self, row: Row) -> Columns:
         sight, hypotheses = bodies.unpack(row["bodies"], self.recoverer.device)
@@ -154,6 +160,15 @@ class Score(_PersonStage):
         if isinstance(mined, Abstention):
             return columns | {"abstained": mined.reason}
         return columns | {"pairs": [vars(pair) for pair in mined]}
+
+
+def _merged(table: pa.Table, others: pa.Table, places: list[int]) -> pa.Table:
+    """The table with these of its rows replaced, in their order."""
+    if not places:
+        return table
+    order = np.arange(table.num_rows)
+    order[places] = table.num_rows + np.arange(len(places))
+    return pa.concat_tables([table, others]).take(pa.array(order))
 
 
 def _good(table: pa.Table) -> list[int]:

@@ -190,6 +190,15 @@ def _values(column: pa.ChunkedArray) -> list[Any]:
     return values
 
 
+def widened(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """The table's rows with exactly this schema: columns that it lacks are null, others are left out."""
+    names, rows = set(table.column_names), table.num_rows
+    columns = [
+        table.column(field.name) if field.name in names else pa.nulls(rows, field.type) for field in schema
+    ]
+    return pa.table(columns, schema=schema)
+
+
 def with_columns(table: pa.Table, **columns: Sequence[Any]) -> pa.Table:
     """The table with these columns' values replaced, types kept."""
     for name, values in columns.items():

@@ -39,7 +39,11 @@ class FakeDetector:
     name = "fake"
     digest = "0" * 64
 
+    def __init__(self, slow_s: float = 0.0) -> None:
+        self.slow_s = slow_s
+
     def find(self, picture: Picture) -> list[Person]:
+        time.sleep(self.slow_s)
         order = int(picture.pixels[0, 0, 0])
         if order == DETECTOR_RAISES:
             raise RuntimeError("the detector chokes on this one")
@@ -169,9 +173,11 @@ class FakeModels:
     base: str = "fake"
     scorer: str = "fake"
     broken: Exception | None = None
+    slow_s: float = 0.0
+    """That each picture takes the detector."""
 
     def load_detector(self) -> FakeDetector:
-        return FakeDetector()
+        return FakeDetector(self.slow_s)
 
     def load_recoverer(self, *, whole: bool = False) -> FakeRecoverer:
         if self.broken is not None:
@@ -263,6 +269,11 @@ def label_into(models, config: LabelConfig, source, output: Output) -> list[dict
             ray.kill(ledger)
 
 
+@pytest.fixture(scope="session")
+def rows_of() -> Callable[[Path], list[dict]]:
+    return read_rows
+
+
 def read_rows(out: Path) -> list[dict]:
     """All rows of a run's folder, in the order of their identity."""
     import pyarrow.parquet as pq
@@ -277,3 +288,24 @@ def read_rows(out: Path) -> list[dict]:
     return sorted(
         rows, key=lambda row: (row["uri"], -1 if row["person_index"] is None else row["person_index"])
     )
+
+
+def assert_same_rows(first, second):
+    """Equal in everything but which of two identical files gave the row its name."""
+
+    def key(row):
+        return row["error_code"] == "duplicate", row["image_sha256"] or row["uri"], row["person_index"] or 0
+
+    assert len(first) == len(second)
+    for a, b in zip(sorted(first, key=key), sorted(second, key=key), strict=True):
+        for name in a:
+            if name in ("uri", "error_message") and (
+                a["error_code"] == "duplicate" or a["person_index"] == 0
+            ):
+                continue
+            np.testing.assert_array_equal(a[name], b[name], err_msg=f"{name} of {a['uri']}")
+
+
+@pytest.fixture(scope="session")
+def same_rows() -> Callable[[list[dict], list[dict]], None]:
+    return assert_same_rows
