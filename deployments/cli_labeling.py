@@ -56,12 +56,27 @@ def label(
         str | None,
         typer.Option(help="Do error rows again: 'all', or codes with commas, such as read_failed,timed_out."),
     ] = None,
+    clean: Annotated[
+        bool,
+        typer.Option(
+            "--clean",
+            help="SOURCE is a run's --out: score its rows anew, and say keep, relabel or drop.",
+        ),
+    ] = False,
+    tolerance: Annotated[
+        float, typer.Option(min=1, help="With --clean: a label is right if its error is at most so many mm.")
+    ] = 150.0,
+    precision: Annotated[
+        float,
+        typer.Option(min=0.01, max=0.999, help="With --clean: share of kept labels that shall be right."),
+    ] = 0.9,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace another run in --out.")] = False,
 ) -> None:
     """Label pictures: people, captions, hypotheses, scores and preference pairs, as Parquet rows.
 
     The same command goes on where a run was cut short.
     """
+    from alignhmr.core.scoring.cleaning import CleaningRule
     from alignhmr.deployments.labeling.command import run
 
     codes = [
@@ -71,7 +86,7 @@ def label(
         source[0] if len(source) == 1 else source, out, hypotheses=hypotheses, seed=seed, captioner=captioner,
         preset=preset, config=config, detector=detector, device=device, limit=limit, base=base, scorer=scorer,
         body=body, column=column, fetch=fetch or None, retry_failed=None if retry_failed is None else codes,
-        overwrite=overwrite,
+        clean=CleaningRule(tolerance, precision) if clean else None, overwrite=overwrite,
     )  # fmt: skip
 
 

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from ray.data import Dataset
 
 
+KEPT = "kept"
+"""Source of captions that are there already."""
+
+
 class Captioner(Protocol):
     """Fills the columns ``captions``, ``caption_source`` and ``caption_error``."""
 

@@ -7,24 +7,27 @@ import platform
 import tempfile
 import time
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from alignhmr.core.errors import InputError, NoPersonError, ServiceError
+from alignhmr.core.scoring.cleaning import CleaningRule
 from alignhmr.deployments import runtime
 from alignhmr.deployments.labeling.books import BOOKS, Books
 from alignhmr.deployments.labeling.captioning import Captioner, make_captioner
 from alignhmr.deployments.labeling.config import LabelConfig, load_config
 from alignhmr.deployments.labeling.costs import add_use, cost, stage_use
 from alignhmr.deployments.labeling.identity import check_folder
+from alignhmr.deployments.labeling.label_set import LabelSet
 from alignhmr.deployments.labeling.models import Models, check_digests
 from alignhmr.deployments.labeling.output import HEARTBEAT, Output
 from alignhmr.deployments.labeling.plan import PLAN, Planned, write_plan
 from alignhmr.deployments.labeling.progress import Monitor
 from alignhmr.deployments.labeling.readers import Reader
+from alignhmr.deployments.labeling.relabeling import KeptCaptions, LabelListing, decide, open_labels
 from alignhmr.deployments.labeling.resume import Standing, begin, check_whole, stand
 from alignhmr.deployments.labeling.schema import ERROR_CODES, SCHEMA_VERSION
 from alignhmr.deployments.labeling.sources import Listing, list_pictures
@@ -40,13 +43,15 @@ def run(
     seed: int | None = None, captioner: str | None = None, preset: str = "laptop", config: str | Path | None = None,
     detector: str | None = None, device: str | None = None, limit: int | None = None, base: str | None = None,
     scorer: str | None = None, body: str | None = None, column: str | None = None, fetch: bool | None = None,
-    retry_failed: Collection[str] | None = None, overwrite: bool = False, console: Console | None = None,
+    retry_failed: Collection[str] | None = None, clean: CleaningRule | None = None, overwrite: bool = False,
+    console: Console | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Labels the pictures of ``source`` into ``out`` and returns what ``run.json`` says.
 
     None leaves a setting as the preset and the config file have it. ``retry_failed`` are codes of error rows to do
-    again; an empty collection is all of them. Raises an AlignhmrError with one clear sentence before the first row, if
-    the source, the models, the captioner or ``out`` can't be used.
+    again; an empty collection is all of them. With ``clean``, ``source`` is the folder of a run, whose rows are scored
+    anew instead of being made, and told to keep, relabel or drop. Raises an AlignhmrError with one clear sentence
+    before the first row, if the source, the models, the captioner or ``out`` can't be used.
     """
     console = console or Console(stderr=True)
     single = {
@@ -54,13 +59,27 @@ def run(
         "device": device, "base": base, "scorer": scorer, "body": body, "fetch.enabled": fetch,
     }  # fmt: skip
     settings = load_config(preset, config, single)
+    if clean is not None:
+        labels = LabelSet(str(source))
+        settings = load_config(preset, config, single | {"hypotheses": labels.record["config"]["hypotheses"]})
+        device = runtime.resolve_device(settings.device)
+        models = _models(settings, device)
+        listing: Any = LabelListing(labels, limit)
+        return label_pictures(
+            listing, settings, models, str(out), overwrite=overwrite, retry_failed=retry_failed, clean=clean,
+            console=console,
+        )  # fmt: skip
     listing = list_pictures(source, limit, column=column, remote=settings.fetch.enabled)
     device = runtime.resolve_device(settings.device)
-    models = Models(
-        settings.base, settings.scorer, settings.body, settings.detector, device, dict(settings.digests)
-    )
+    models = _models(settings, device)
     return label_pictures(
         listing, settings, models, str(out), overwrite=overwrite, retry_failed=retry_failed, console=console
+    )
+
+
+def _models(settings: LabelConfig, device: str) -> Models:
+    return Models(
+        settings.base, settings.scorer, settings.body, settings.detector, device, dict(settings.digests)
     )
 
 
@@ -73,20 +92,21 @@ class _Run:
     captioner: Captioner
     digests: dict[str, str]
     output: Output
-    listing: Listing
+    listing: Listing | LabelListing
     console: Console
     seconds: dict[str, float]
+    clean: CleaningRule | None
 
 
 def label_pictures(
-    listing: Listing, settings: LabelConfig, models: Any, out: str, *, overwrite: bool = False,
-    retry_failed: Collection[str] | None = None, console: Console,
+    listing: Listing | LabelListing, settings: LabelConfig, models: Any, out: str, *, overwrite: bool = False,
+    retry_failed: Collection[str] | None = None, clean: CleaningRule | None = None, console: Console,
 ) -> dict[str, Any]:  # fmt: skip
     """``run`` with its decisions made."""
     unknown = sorted(set(retry_failed or ()) - set(ERROR_CODES))
     if unknown:
         raise InputError(f"no row fails with {unknown[0]!r}; choose from {', '.join(ERROR_CODES)}")
-    captioner = make_captioner(settings, models.device)
+    captioner = make_captioner(settings, models.device) if clean is None else KeptCaptions()
     start = time.perf_counter()
     with console.status("checking the models"):
         digests = try_models(models) | captioner.check()
@@ -96,12 +116,17 @@ def label_pictures(
         "config": settings.what(), "models": digests, "package_version": _version("alignhmr") or "not installed",
         "schema_version": SCHEMA_VERSION,
     }  # fmt: skip
+    if isinstance(listing, LabelListing):
+        assert clean is not None
+        listing = open_labels(listing.source, digests.get("body", "none"), listing.limit)
+        identity["cleaning"] = {"labels": listing.labels.record["config_digest"], **asdict(clean)}
+        _confidence(settings)
     output = Output.at(out)
     before = check_folder(output, identity, overwrite=overwrite)
     output.make_folders()
     # Every node's file must be the one that the driver saw.
     told = replace(models, expected=digests) if isinstance(models, Models) else models
-    job = _Run(settings, told, captioner, digests, output, listing, console, seconds)
+    job = _Run(settings, told, captioner, digests, output, listing, console, seconds, clean)
     with tempfile.TemporaryDirectory(prefix="alignhmr-label-", ignore_cleanup_errors=True) as folder:
         return _go_on(job, Path(folder), before, identity, retry_failed)
 
@@ -167,7 +192,7 @@ def _label(run: _Run, folder: Path, planned: Planned) -> tuple[list[dict[str, An
     reader = Reader.for_sources(run.listing.sources, run.settings.images.max_bytes, fetcher)
     job = Job(
         run.settings, run.models, run.captioner, reader, run.output, _version("alignhmr") or "not installed",
-        run.digests,
+        run.digests, run.listing.labels.output if isinstance(run.listing, LabelListing) else None,
     )  # fmt: skip
     started = _now()
     with run.console.status("starting Ray"):
@@ -256,6 +281,8 @@ def _finish(
         "orphaned_parts_removed": orphans,
         "parts": names,
     }
+    if run.clean is not None:
+        record["cleaning"] = decide(run.output, names, run.clean, _confidence(run.settings))
     run.output.write_record(record)
     run.output.beat({"ended": True})
     log.info("labelled %d images, %d people", counts["images"], counts["people"])
@@ -290,6 +317,20 @@ def _with_people(record: dict[str, Any], out: str) -> dict[str, Any]:
             " each; give pictures of people"
         )
     return record
+
+
+def _confidence(settings: LabelConfig) -> dict[str, Any]:
+    """How much the scorer's expected errors are worth; InputError where it was never calibrated."""
+    from alignhmr.core.checkpoints import read_info, resolve
+
+    path = resolve(settings.scorer, "scorer")
+    told = read_info(path).confidence
+    if told is None:
+        raise InputError(
+            f"{path} was never calibrated, so that nothing says how many of the labels it trusts are right;"
+            " calibrate it with `alignhmr calibrate`"
+        )
+    return told
 
 
 def _now() -> str:

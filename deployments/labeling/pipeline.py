@@ -23,6 +23,7 @@ from alignhmr.deployments.labeling.plan import Planned
 from alignhmr.deployments.labeling.readers import Reader
 from alignhmr.deployments.labeling.reading import ReadPictures
 from alignhmr.deployments.labeling.recovering import Recover, Score
+from alignhmr.deployments.labeling.relabeling import ReadLabels, Rescore
 from alignhmr.deployments.labeling.schema import SCHEMA_VERSION, with_columns
 
 
@@ -38,6 +39,8 @@ class Job:
     package_version: str
     digests: Mapping[str, str] | None = None
     """What each row says as ``models``; None leaves what its stages say."""
+    labels: Output | None = None
+    """A label set to be scored anew; the plan's entries are its pictures then."""
 
 
 def label(job: Job, planned: Planned, ledger: ActorHandle) -> Iterator[dict[str, Any]]:
@@ -45,8 +48,7 @@ def label(job: Job, planned: Planned, ledger: ActorHandle) -> Iterator[dict[str,
 
     A picture or a person that fails is a row with an error code. What raises here concerns the whole run.
     """
-    config, use = job.config, job.config.resources
-    limit_s = config.guard.limit_s
+    config = job.config
     check_resources(config, job.captioner, job.models)
     runtime.quiet_ray_data()
     # A block is never cut: the people of one picture are written together, or not at all.
@@ -56,6 +58,20 @@ def label(job: Job, planned: Planned, ledger: ActorHandle) -> Iterator[dict[str,
     if not places:
         return
     pictures = ray.data.from_blocks(places)  # type: ignore[arg-type]
+    scored = _rescored(job, pictures, ledger) if job.labels else _labelled(job, pictures, ledger)
+    ending = partial(_write, ending=job.captioner.ending(), output=job.output, version=job.package_version)
+    written = scored.map_batches(ending, batch_format="pyarrow", batch_size=None, num_cpus=LIGHT)
+    try:
+        for row in written.iter_rows():
+            yield json.loads(row["part"])
+    except (RayError, SystemExit) as error:
+        raise meaning(error, job.captioner.source) from error
+
+
+def _labelled(job: Job, pictures: ray.data.Dataset, ledger: ActorHandle) -> ray.data.Dataset:
+    """Places of the plan to scored rows."""
+    config, use = job.config, job.config.resources
+    limit_s = config.guard.limit_s
     read = pictures.map_batches(
         ReadPictures(job.reader, ledger, use.block_bytes, use.read.parallel),  # type: ignore[arg-type]
         batch_format="pyarrow",
@@ -80,19 +96,34 @@ def label(job: Job, planned: Planned, ledger: ActorHandle) -> Iterator[dict[str,
         fn_constructor_kwargs=person,
         **_pool(use.recover, gpus_of(job.models, "recover", use.recover)),
     )
-    scored = recovered.map_batches(
+    return recovered.map_batches(
         Score,
         fn_constructor_args=[job.models, ledger],
         fn_constructor_kwargs={**person, "rule": config.pairs.rule(), "models_told": job.digests},
         **_pool(use.score, gpus_of(job.models, "score", use.score)),
     )
-    ending = partial(_write, ending=job.captioner.ending(), output=job.output, version=job.package_version)
-    written = scored.map_batches(ending, batch_format="pyarrow", batch_size=None, num_cpus=LIGHT)
-    try:
-        for row in written.iter_rows():
-            yield json.loads(row["part"])
-    except (RayError, SystemExit) as error:
-        raise meaning(error, job.captioner.source) from error
+
+
+def _rescored(job: Job, pictures: ray.data.Dataset, ledger: ActorHandle) -> ray.data.Dataset:
+    """The same for a label set: its rows are read, and scored by the same stage."""
+    config, use = job.config, job.config.resources
+    assert job.labels is not None
+    read = pictures.map_batches(
+        ReadLabels(job.labels, ledger),  # type: ignore[arg-type]
+        batch_format="pyarrow",
+        batch_size=None,
+        compute=ray.data.TaskPoolStrategy(size=use.read.most),
+        num_cpus=use.read.num_cpus,
+    )
+    return read.map_batches(
+        Rescore,
+        fn_constructor_args=[job.models, ledger],
+        fn_constructor_kwargs={
+            "hypotheses": config.hypotheses, "seed": config.seed, "limit_s": config.guard.limit_s,
+            "rule": config.pairs.rule(), "models_told": job.digests,
+        },
+        **_pool(use.score, gpus_of(job.models, "score", use.score)),
+    )  # fmt: skip
 
 
 def _write(
@@ -101,10 +132,21 @@ def _write(
     if not table.num_rows:
         return pa.table({"part": pa.array([], pa.string())})
     rows = table.num_rows
+    table = _in_order(table)
     whole = with_columns(
         ending(table), package_version=[version] * rows, schema_version=[SCHEMA_VERSION] * rows
     )
     return pa.table({"part": pa.array([json.dumps(output.write_part(whole))], pa.string())})
+
+
+def _in_order(table: pa.Table) -> pa.Table:
+    """People of one picture beside each other, by index: a captioner's stages may have mixed the rows of a block."""
+    uris, people = table.column("uri").to_pylist(), table.column("person_index").to_pylist()
+    place = {uri: number for number, uri in reversed(list(enumerate(uris)))}
+    order = sorted(
+        range(len(uris)), key=lambda row: (place[uris[row]], -1 if people[row] is None else people[row])
+    )
+    return table if order == list(range(len(uris))) else table.take(pa.array(order))
 
 
 def _pool(stage: Stage, gpus: float) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import os
 import ray
 
 from alignhmr.core.errors import SetupError
-from alignhmr.deployments.labeling.captioning import Captioner
+from alignhmr.deployments.labeling.captioning import KEPT, Captioner
 from alignhmr.deployments.labeling.config import LabelConfig, Stage
 from alignhmr.deployments.labeling.models import Models
 
@@ -35,6 +35,8 @@ def held(config: LabelConfig, captioner: Captioner, models: Models) -> dict[str,
         "recover": use.recover,
         "score": use.score,
     }
+    if captioner.source == KEPT:  # a label set is read and scored, nothing else
+        stages = {name: stages[name] for name in ("read", "score")}
     found = {
         name: (
             stage.workers * stage.num_cpus,

@@ -139,6 +139,10 @@ class Score(_PersonStage):
     def answer(self, row: Row) -> Columns:
         sight, hypotheses = bodies.unpack(row["bodies"], self.recoverer.device)
         recovery = self.recoverer.judged(self.request(row), sight, hypotheses)
+        return self.columns_of(recovery)
+
+    def columns_of(self, recovery: Recovery) -> Columns:
+        """The row's columns for this answer; an error's, where its numbers aren't finite."""
         columns = recovery_columns(recovery)
         for name in _FINITE:
             if not np.isfinite(columns[name]).all():

@@ -123,6 +123,12 @@ def origin_fields() -> list[pa.Field]:
         ),
         _field("pairs", pa.list_(_PAIR), "hypotheses preferred over others; null where none could be made"),
         _field("abstained", pa.string(), "why there are no pairs; null where there are"),
+        _field("judged_mm", pa.float32(), "of a cleaning run: how wrong the label seems; else null"),
+        _field(
+            "own_judged_mm",
+            pa.float32(),
+            "of a cleaning run: how wrong the selected hypothesis seems; else null",
+        ),
         _field("seed", pa.int64(), "of this person, from the run's seed and the row's identity"),
         _field("models", pa.map_(pa.string(), pa.string()), "name -> digest of all that touched the row"),
         _field("package_version", pa.string(), "of alignhmr"),
