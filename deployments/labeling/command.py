@@ -28,10 +28,10 @@ from alignhmr.deployments.labeling.plan import PLAN, Planned, write_plan
 from alignhmr.deployments.labeling.progress import Monitor
 from alignhmr.deployments.labeling.readers import Reader
 from alignhmr.deployments.labeling.relabeling import KeptCaptions, LabelListing, decide, open_labels
-from alignhmr.deployments.labeling.resume import Standing, begin, check_whole, stand
+from alignhmr.deployments.labeling.resume import begin, check_whole, stand
 from alignhmr.deployments.labeling.schema import ERROR_CODES, SCHEMA_VERSION
 from alignhmr.deployments.labeling.sources import Listing, list_pictures
-from alignhmr.deployments.labeling.summaries import add_up, counts_of
+from alignhmr.deployments.labeling.summaries import Tally, counts_of
 from alignhmr.deployments.labeling.told import show
 from alignhmr.deployments.labeling.trial import try_models
 
@@ -60,6 +60,8 @@ def run(
     }  # fmt: skip
     settings = load_config(preset, config, single)
     if clean is not None:
+        if not isinstance(source, str | Path):
+            raise InputError(f"{len(source)} sources were given; give the folder of one run to be cleaned")
         labels = LabelSet(str(source))
         settings = load_config(preset, config, single | {"hypotheses": labels.record["config"]["hypotheses"]})
         device = runtime.resolve_device(settings.device)
@@ -167,21 +169,24 @@ def _go_on(
         "attempts": [*(before or {}).get("attempts", ()), *_cut_short(run.output, before)],
     }  # fmt: skip
     begin(standing, record)
+    tally = Tally()
+    tally.add(standing.total)
     try:
-        parts, attempt = _label(run, folder, planned)
+        names, attempt = _label(run, folder, planned, tally)
     except BaseException as error:
         ended = {"status": "failed", "error": str(error) or type(error).__name__}
         if isinstance(error, KeyboardInterrupt):
             ended = {"status": "interrupted"}
         run.output.write_record(record | ended)
         raise
-    return _finish(run, record, standing, parts, attempt)
+    return _finish(run, record, sorted({*standing.parts, *names}), tally.total(), attempt)
 
 
-def _label(run: _Run, folder: Path, planned: Planned) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """Parts written, and what the attempt took."""
+def _label(run: _Run, folder: Path, planned: Planned, tally: Tally) -> tuple[list[str], dict[str, Any]]:
+    """Names of the parts written, and what the attempt took; the tally gets what is in them."""
+    names: list[str] = []
     if not planned.todo:
-        return [], _attempt(run, _now(), 0.0, {}, [], 0)
+        return names, _attempt(run, _now(), 0.0, {}, [], 0)
     # Imported here: everything above must be able to refuse without starting Ray.
     import ray
 
@@ -204,7 +209,9 @@ def _label(run: _Run, folder: Path, planned: Planned) -> tuple[list[dict[str, An
         counts = lambda: ray.get(ledger.counts.remote(), timeout=5)  # noqa: E731
         with Monitor(run.console, planned.todo, counts, run.output) as monitor:
             try:
-                parts = list(label(job, planned, ledger))
+                for part in label(job, planned, ledger):
+                    names.append(part["file"])
+                    tally.add(part)
             except KeyboardInterrupt as error:
                 if monitor.taken_over:
                     raise ServiceError(
@@ -214,7 +221,7 @@ def _label(run: _Run, folder: Path, planned: Planned) -> tuple[list[dict[str, An
     finally:
         ray.kill(ledger)
     run.seconds["label"] = round(monitor.seconds, 2)
-    return parts, _attempt(run, started, monitor.seconds, monitor.busy_s(), monitor.timeline, planned.todo)
+    return names, _attempt(run, started, monitor.seconds, monitor.busy_s(), monitor.timeline, planned.todo)
 
 
 def _attempt(
@@ -252,16 +259,10 @@ def _cut_short(output: Output, before: Mapping[str, Any] | None) -> list[dict[st
 
 
 def _finish(
-    run: _Run,
-    record: dict[str, Any],
-    standing: Standing,
-    parts: list[dict[str, Any]],
-    attempt: dict[str, Any],
+    run: _Run, record: dict[str, Any], names: list[str], total: dict[str, Any], attempt: dict[str, Any]
 ) -> dict[str, Any]:
     """Cleans up, looks at everything once more, and writes the record and the report."""
-    names = sorted({*standing.parts, *(part["file"] for part in parts)})
     orphans = run.output.keep_only(names)
-    total = add_up([_as_part(standing.total), *parts])
     counts = counts_of(total)
     attempts = [*record["attempts"], attempt]
     stages, wall_s = add_use(attempts), sum(one["seconds"] for one in attempts)
@@ -289,12 +290,6 @@ def _finish(
     _report(run.output, record, total)
     show(run.console, record)
     return _with_people(record, run.output.location)
-
-
-def _as_part(total: dict[str, Any]) -> dict[str, Any]:
-    """A sum of parts in the shape of one."""
-    shown = [*total["best"], *total["worst"], *(item for some in total["failed"].values() for item in some)]
-    return total | {"shown": shown}
 
 
 def _report(output: Output, record: dict[str, Any], total: dict[str, Any]) -> None:

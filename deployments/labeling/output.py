@@ -157,7 +157,8 @@ class Output:
         if not beat or beat.get("ended"):
             return
         if beat["host"] == socket.gethostname():
-            alive = beat["pid"] != os.getpid() and _alive(beat["pid"])
+            # A number may have gone to another process since: the time of birth tells.
+            alive = beat["pid"] != os.getpid() and _born(beat["pid"]) == beat["born"]
         else:
             alive = time.time() - beat["time"] < STALE_S
         if alive:
@@ -196,13 +197,15 @@ def attempt_of(part: str) -> int:
     return int(found.group(1))
 
 
-def _alive(pid: int) -> bool:
+def _born(pid: int) -> float | None:
+    """When the process began; None where there is none."""
     import psutil
 
     try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+        process = psutil.Process(pid)
+        return None if process.status() == psutil.STATUS_ZOMBIE else process.create_time()
     except psutil.NoSuchProcess:
-        return False
+        return None
 
 
 def _unwritable(location: str, error: OSError) -> SetupError:

@@ -17,7 +17,7 @@ from alignhmr.core.errors import InputError
 from alignhmr.deployments.labeling.books import Books
 from alignhmr.deployments.labeling.output import ATTEMPTS, RECORD, SUMMARY_KEY, Output
 from alignhmr.deployments.labeling.schema import ERROR_CODES
-from alignhmr.deployments.labeling.summaries import add_up, summary
+from alignhmr.deployments.labeling.summaries import Tally, summary
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ def stand(
     ``retry`` are codes whose pictures are put back (an empty collection: all of RETRIED). The books learn which
     pictures are done and which bytes have an owner.
     """
-    kept, summaries, put_back = [], [], 0
+    kept, tally, put_back = [], Tally(), 0
     again = None if retry is None else set(retry) or RETRIED
     mine = output.of(last_attempt + 1)
     for name, table, told in _read(output, output.counted_parts(last_attempt)):
@@ -74,9 +74,9 @@ def stand(
         books.see(names)
         books.claim(_owned(table))
         kept.append(name)
-        summaries.append(told)
+        tally.add(told)
     mine.write_json(f"{ATTEMPTS}/{mine.attempt:04}.json", kept)
-    return Standing(mine, tuple(kept), add_up(summaries), put_back)
+    return Standing(mine, tuple(kept), tally.total(), put_back)
 
 
 def begin(standing: Standing, record: Mapping[str, Any]) -> None:

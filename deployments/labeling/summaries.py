@@ -13,6 +13,10 @@ ERROR_EDGES_MM = np.linspace(0, 300, 31)
 """Of the histogram of expected errors; the last bin holds all beyond."""
 MARGIN_EDGES = np.linspace(0, 6, 31)
 SPREAD_EDGES_MM = np.linspace(0, 150, 31)
+_HISTOGRAMS = {
+    "expected_error_hist": len(ERROR_EDGES_MM) - 1, "spread_hist": len(SPREAD_EDGES_MM) - 1,
+    "margin_hist": len(MARGIN_EDGES) - 1,
+}  # fmt: skip
 _SHOWN_A_PART, _SHOWN = 2, 12
 
 
@@ -43,37 +47,50 @@ def summary(table: pa.Table) -> dict[str, Any]:
     }
 
 
-def add_up(summaries: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """One summary of several, in one pass."""
-    total: dict[str, Any] = dict.fromkeys(_COUNTED, 0)
-    nested = {key: Counter() for key in _BY_CODE}
-    histograms = {"expected_error_hist": len(ERROR_EDGES_MM) - 1, "spread_hist": len(SPREAD_EDGES_MM) - 1,
-                  "margin_hist": len(MARGIN_EDGES) - 1}  # fmt: skip
-    sums = {key: np.zeros(bins, np.int64) for key, bins in histograms.items()}
-    best: list[dict[str, Any]] = []
-    worst: list[dict[str, Any]] = []
-    failed: dict[str, list[dict[str, Any]]] = {}
-    for part in summaries:
-        for key in _COUNTED:
-            total[key] += part[key]
-        for key, counter in nested.items():
+class Tally:
+    """Sums of summaries as they come; it holds no more for ten thousand than for ten."""
+
+    def __init__(self) -> None:
+        self._counts = Counter({key: 0 for key in _COUNTED})
+        self._by_code = {key: Counter() for key in _BY_CODE}
+        self._histograms = {key: np.zeros(bins, np.int64) for key, bins in _HISTOGRAMS.items()}
+        self._best: list[dict[str, Any]] = []
+        self._worst: list[dict[str, Any]] = []
+        self._failed: dict[str, list[dict[str, Any]]] = {}
+
+    def add(self, part: Mapping[str, Any]) -> None:
+        self._counts.update({key: part[key] for key in _COUNTED})
+        for key, counter in self._by_code.items():
             counter.update(part[key])
-        for key, sum_ in sums.items():
-            sum_ += np.array(part[key], np.int64)
+        for key, sums in self._histograms.items():
+            sums += np.array(part[key], np.int64)
         good = [shown for shown in part["shown"] if "error_mm" in shown]
-        best = sorted(_distinct(best + good), key=_by_error)[:_SHOWN]
-        worst = sorted(_distinct(worst + good), key=_by_error, reverse=True)[:_SHOWN]
+        self._best = sorted(_distinct(self._best + good), key=_by_error)[:_SHOWN]
+        self._worst = sorted(_distinct(self._worst + good), key=_by_error, reverse=True)[:_SHOWN]
         for shown in part["shown"]:
             if "code" in shown:
-                some = failed.setdefault(shown["code"], [])
+                some = self._failed.setdefault(shown["code"], [])
                 if len(some) < 2 * _SHOWN_A_PART and shown not in some:
                     some.append(shown)
-    return (
-        total
-        | {key: dict(sorted(counter.items())) for key, counter in nested.items()}
-        | {key: sum_.tolist() for key, sum_ in sums.items()}
-        | {"best": best, "worst": worst, "failed": failed}
-    )
+
+    def total(self) -> dict[str, Any]:
+        """A summary of all that was added."""
+        failed = [shown for some in self._failed.values() for shown in some]
+        return (
+            {key: self._counts[key] for key in _COUNTED}
+            | {key: dict(sorted(counter.items())) for key, counter in self._by_code.items()}
+            | {key: sums.tolist() for key, sums in self._histograms.items()}
+            | {"best": self._best, "worst": self._worst, "failed": self._failed}
+            | {"shown": [*self._best, *self._worst, *failed]}
+        )
+
+
+def add_up(summaries: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """One summary of several."""
+    tally = Tally()
+    for part in summaries:
+        tally.add(part)
+    return tally.total()
 
 
 def counts_of(total: Mapping[str, Any]) -> dict[str, Any]:
