@@ -32,7 +32,7 @@ def broken_corpus():
 def test_pictures_that_kill_or_stop_their_worker_are_set_aside(run_label, picture, tmp_path):
     for number in range(12):
         picture(tmp_path / "in" / f"good {number}.png", 20, number=number)
-    poison = {"detector": 240, "hangs": 235, "recovery": 230, "scorer": 225}
+    poison = {"detector": 240, "hangs": 235, "recovery": 232, "scorer": 225}
     for name, order in poison.items():
         picture(tmp_path / "in" / f"{name}.png", order)
     rows, parts = run_label(tmp_path / "in", tmp_path / "out", guard__limit_s=3.0)
