@@ -39,6 +39,30 @@ class Books:
                 for name in names
             ]
 
+    def see_together(self, names: Sequence[str]) -> bool:
+        """Whether all of them are new, none named twice; only then are they seen afterwards."""
+        before = self._db.total_changes
+        self._db.execute("BEGIN IMMEDIATE")
+        self._db.executemany("INSERT OR IGNORE INTO seen VALUES (?)", ((_key(name),) for name in names))
+        whole = self._db.total_changes - before == len(names)
+        self._db.execute("COMMIT" if whole else "ROLLBACK")
+        return whole
+
+    def count_new(self, names: Sequence[str]) -> int:
+        """How many of them are new; none is afterwards."""
+        with self._transaction() as cursor:
+            before = self._db.total_changes
+            cursor.executemany("INSERT OR IGNORE INTO seen VALUES (?)", ((_key(name),) for name in names))
+            return self._db.total_changes - before
+
+    def give(self, pictures: Sequence[tuple[str, str]]) -> int:
+        """As ``claim``, for many at once: how many became the owner of their bytes."""
+        with self._transaction() as cursor:
+            before = self._db.total_changes
+            pairs = ((bytes.fromhex(sha256), uri) for sha256, uri in pictures)
+            cursor.executemany("INSERT OR IGNORE INTO owners VALUES (?, ?)", pairs)
+            return self._db.total_changes - before
+
     def seen(self, names: Iterable[str]) -> list[bool]:
         """For each name, whether it was seen."""
         return [

@@ -51,28 +51,25 @@ def stand(
     pictures are done and which bytes have an owner.
     """
     kept, tally, put_back = [], Tally(), 0
-    again = None if retry is None else set(retry) or RETRIED
+    again = frozenset() if retry is None else frozenset(retry) or RETRIED
     mine = output.of(last_attempt + 1)
     for name, table, told in _read(output, output.counted_parts(last_attempt)):
         uris = table.column("uri").to_pylist()
         codes = table.column("error_code").to_pylist()
-        names = list(dict.fromkeys(uris))
-        if any(books.seen(names)):
+        back = {uri for uri, code in zip(uris, codes, strict=True) if code in again}
+        names = [uri for uri in dict.fromkeys(uris) if uri not in back]
+        if not books.see_together(names):
             log.warning("part %s holds pictures that others hold: its pictures are done again", name)
             continue
-        if again is not None:
-            back = {uri for uri, code in zip(uris, codes, strict=True) if code in again}
-            if back:
-                put_back += len(back)
-                left = _without(output, name, back)
-                if left is None:
-                    continue
-                told = mine.write_part(left)
-                name = told.pop("file")
-                names = [uri for uri in names if uri not in back]
-                table = left.select(_COLUMNS)
-        books.see(names)
-        books.claim(_owned(table))
+        if back:
+            put_back += len(back)
+            left = _without(output, name, back)
+            if left is None:
+                continue
+            told = mine.write_part(left)
+            name = told.pop("file")
+            table = left.select(_COLUMNS)
+        books.give(_owned(table))
         kept.append(name)
         tally.add(told)
     mine.write_json(f"{ATTEMPTS}/{mine.attempt:04}.json", kept)
@@ -93,10 +90,9 @@ def check_whole(output: Output, parts: Sequence[str]) -> dict[str, int]:
             uris = table.column("uri").to_pylist()
             names = list(dict.fromkeys(uris))
             pictures += len(names)
-            twice += books.see(names).count(False)
+            twice += len(names) - books.count_new(names)
             owned = _owned(table)
-            owners = books.claim(owned)
-            labelled_twice += sum(owner != uri for owner, (_, uri) in zip(owners, owned, strict=True))
+            labelled_twice += len(owned) - books.give(owned)
     finally:
         books.close()
     return {"pictures": pictures, "in_two_parts": twice, "labelled_twice": labelled_twice}

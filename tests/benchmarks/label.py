@@ -308,12 +308,12 @@ from alignhmr.deployments.labeling.resume import stand
 process, peak = psutil.Process(), 0
 books = Books()
 before = process.memory_info().rss
-see = books.see
+see = books.see_together
 def noted(names):
     global peak
     peak = max(peak, process.memory_info().rss)
     return see(names)
-books.see = noted
+books.see_together = noted
 stand(Output.at(sys.argv[1]), 1, books)
 print(json.dumps({"mb": (max(peak, process.memory_info().rss) - before) / 2**20, "pictures": len(books)}))
 """

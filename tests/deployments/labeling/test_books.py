@@ -26,6 +26,16 @@ def test_a_name_is_new_once(books):
     assert len(books) == 3
 
 
+def test_names_are_seen_together_or_not_at_all(books):
+    assert books.see_together(["a", "b"])
+    assert not books.see_together(["c", "b"]) and not books.see_together(["d", "d"])
+    assert books.seen(["a", "b", "c", "d"]) == [True, True, False, False]
+    assert books.count_new(["a", "c"]) == 1 and len(books) == 3
+    assert books.give([("aa" * 32, "x"), ("bb" * 32, "y")]) == 2
+    assert books.give([("aa" * 32, "z"), ("cc" * 32, "z")]) == 1
+    assert books.claim([("aa" * 32, "q")]) == ["x"]
+
+
 def test_bytes_belong_to_the_first_that_asked_for_ever(books):
     one, two = "aa" * 32, "bb" * 32
     assert books.claim([(one, "x"), (two, "y"), (one, "z")]) == ["x", "y", "x"]
