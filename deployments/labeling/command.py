@@ -7,13 +7,14 @@ import platform
 import tempfile
 import time
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from alignhmr.core.errors import InputError, NoPersonError, ServiceError
+from alignhmr.core.errors import InputError, NoPersonError, ServiceError, SetupError
 from alignhmr.core.scoring.cleaning import CleaningRule
 from alignhmr.deployments import runtime
 from alignhmr.deployments.labeling.books import BOOKS, Books
@@ -177,7 +178,8 @@ def _go_on(
         ended = {"status": "failed", "error": str(error) or type(error).__name__}
         if isinstance(error, KeyboardInterrupt):
             ended = {"status": "interrupted"}
-        run.output.write_record(record | ended)
+        with suppress(SetupError):  # a full disk is told by what failed first
+            run.output.write_record(record | ended)
         raise
     return _finish(run, record, sorted({*standing.parts, *names}), tally.total(), attempt)
 

@@ -25,6 +25,7 @@ _REDIRECTS = (301, 302, 303, 307, 308)
 _TRY_AGAIN = (408, 425, 429, 500, 502, 503, 504)
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 _CHUNK = 1 << 16
+_AS_IT_IS = "/%:@!$&'()*+,;=~-._"
 _LONGEST_WAIT_S = 30.0
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -84,9 +85,9 @@ class Fetcher:
         parts, port = _parsed(uri)
         assert parts.hostname is not None
         address = self._address(uri, parts.hostname, port)
-        target = quote(parts.path or "/", safe="/%:@!$&'()*+,;=~-._") + (
-            f"?{parts.query}" if parts.query else ""
-        )
+        target = quote(parts.path or "/", safe=_AS_IT_IS)
+        if parts.query:
+            target += "?" + quote(parts.query, safe=_AS_IT_IS + "?")
         try:
             connection = _connect(parts.scheme, parts.hostname, address, port, deadline)
         except TimeoutError as error:

@@ -56,6 +56,7 @@ def _jsonl(lines: io.TextIOWrapper, uri: str, column: str | None) -> Iterator[st
             if isinstance(value, dict):
                 name = name or _chosen(tuple(value), uri, None)
                 value = value[name]
+            str(value).encode()  # half of a surrogate pair is no text
         except (ValueError, KeyError) as error:
             raise InputError(
                 f"line {number} of {uri!r} gives no location ({type(error).__name__}: {error}); write one JSON object a"

@@ -68,7 +68,10 @@ class Output:
 
     def write_json(self, name: str, value: Any) -> None:
         text = json.dumps(value, indent=2 if name == RECORD else None, ensure_ascii=False) + "\n"
-        self.write(name, lambda file: file.write(text.encode()))
+        try:
+            self.write(name, lambda file: file.write(text.encode()))
+        except OSError as error:
+            raise _unwritable(self.location, error) from error
 
     def write_record(self, record: Mapping[str, Any]) -> None:
         self.write_json(RECORD, record)
@@ -158,7 +161,7 @@ class Output:
             return
         if beat["host"] == socket.gethostname():
             # A number may have gone to another process since: the time of birth tells.
-            alive = beat["pid"] != os.getpid() and _born(beat["pid"]) == beat["born"]
+            alive = beat["pid"] != os.getpid() and _born(beat["pid"]) == beat.get("born")
         else:
             alive = time.time() - beat["time"] < STALE_S
         if alive:

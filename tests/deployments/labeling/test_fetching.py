@@ -108,6 +108,8 @@ def test_a_picture_comes_whole_also_through_redirects(server):
     assert LOOPBACK.fetch(f"{server.url}/a.jpg", 10**6) == BODY
     assert LOOPBACK.fetch(f"{server.url}/redirect//redirect//b.jpg?x=1", 10**6) == BODY
     assert server.asked[-1] == "/b.jpg?x=1"
+    assert LOOPBACK.fetch(f"{server.url}/ünï.jpg?q=é&r=%C3%A9", 10**6) == BODY
+    assert server.asked[-1] == "/%C3%BCn%C3%AF.jpg?q=%C3%A9&r=%C3%A9"
     assert code_of(LOOPBACK, f"{server.url}/loop") == "fetch_failed"
 
 

@@ -96,6 +96,9 @@ def test_a_list_without_a_column_of_locations_says_what_it_has(folder):
     (folder / "bad.jsonl").write_text('{"url": "b.jpg"}\n{"url": 3}\n')
     with pytest.raises(InputError, match=r"line 2 of .* gives '3', no location"):
         uris(list_pictures(folder / "bad.jsonl"))
+    (folder / "half.jsonl").write_text('{"url": "\\ud800.jpg"}\n')
+    with pytest.raises(InputError, match=r"line 1 of .* gives no location"):
+        uris(list_pictures(folder / "half.jsonl"))
     (folder / "bad.txt").write_bytes(b"b.jpg\n\xff\xfe\n")
     with pytest.raises(InputError, match="save it as UTF-8"):
         uris(list_pictures(folder / "bad.txt"))
