@@ -25,7 +25,7 @@ class Ledger:
     """Claims, tries and counts."""
 
     def __init__(self, folder: str, tries: int) -> None:
-        self._books = Books(Path(folder) / BOOKS)
+        self._books = Books(Path(folder) / BOOKS, lasting=True)
         self._plan, self._tries = Plan(Path(folder) / PLAN), tries
         self._begun: dict[tuple[str, str], int] = {}
         self._set_aside: dict[tuple[str, str], str] = {}

@@ -13,7 +13,7 @@ from alignhmr.deployments import cli
 RUNNER = CliRunner()
 COMMANDS = [
     "label", "synth", "prepare", "serve", "predict", "demo", "assets", "train base", "train scorer", "train dpo",
-    "body import", "body export",
+    "body import", "body export", "rows count", "rows show", "rows disagreements", "rows export",
 ]  # fmt: skip
 
 

@@ -46,7 +46,7 @@ def test_books_outlive_a_process_that_is_killed_while_it_writes(tmp_path):
     code = (
         "import os, sys\n"
         "from alignhmr.deployments.labeling.books import Books\n"
-        f"books = Books({str(tmp_path / 'b.sqlite')!r})\n"
+        f"books = Books({str(tmp_path / 'b.sqlite')!r}, lasting=True)\n"
         "n = 0\n"
         "while True:\n"
         "    books.see(f'{i}' for i in range(n, n + 100)); n += 100\n"
