@@ -23,7 +23,7 @@ def pack(sight: Sight, bodies: Bodies) -> bytes:
     tensors |= {f"sight.{name}": getattr(sight, name) for name in _SIGHT}
     packed = {}
     for name, tensor in tensors.items():
-        order = sorted(range(tensor.dim()), key=lambda axis: -tensor.stride(axis))
+        order = sorted(range(tensor.dim()), key=lambda axis: (tensor.shape[axis] > 1, -tensor.stride(axis)))
         packed[f"{name}/{','.join(map(str, order))}"] = (
             tensor.detach().cpu().permute(order).contiguous().clone()
         )
