@@ -150,6 +150,7 @@ class Output:
             "attempt": self.attempt,
             "host": socket.gethostname(),
             "pid": os.getpid(),
+            "born": _born(os.getpid()),
             "time": time.time(),
         }
         self.write_json(HEARTBEAT, mine | dict(told))
