@@ -6,7 +6,7 @@ matrix product's last bits depend on the batch it runs in, and the same request 
 alone or among others.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +26,7 @@ from alignhmr.core.diffusion.condition import (
 )
 from alignhmr.core.diffusion.model import BaseModel, hypothesis_noise
 from alignhmr.core.diffusion.parameters import unpack
+from alignhmr.core.diffusion.pose_tokens import features_of
 from alignhmr.core.errors import AcceleratorError, InputError
 from alignhmr.core.geometry.cameras import intrinsics_for
 from alignhmr.core.geometry.crops import SquareCrop
@@ -33,12 +34,12 @@ from alignhmr.core.geometry.rotations import matrix_to_axis_angle
 from alignhmr.core.perception.detector import Detector, load_detector
 from alignhmr.core.perception.silhouettes import SILHOUETTE_PX, silhouette_over
 from alignhmr.core.perception.views import shrunk, with_views
-from alignhmr.core.placement import Bodies, place
+from alignhmr.core.placement import Bodies, place, together
 from alignhmr.core.records import Hypotheses, Intrinsics, Person, Picture, Recovery
 from alignhmr.core.scoring.confidence import ErrorConfidence, JointConfidence
 from alignhmr.core.scoring.evidence import Claim, Evidence
 from alignhmr.core.scoring.scorer import HMRScorer, Rating
-from alignhmr.core.scoring.selection import AGREEMENT, agreement
+from alignhmr.core.scoring.selection import AGREEMENT, BEST, LEAST, agreement, mean_of_best
 from alignhmr.core.scoring.vetoes import vetoes
 from alignhmr.core.synthetic.contact import radii_of
 
@@ -77,6 +78,7 @@ class Recoverer:
         self.detector, self.device, self.steps = detector, device, steps
         self.confidence, self.error_confidence = confidence, error_confidence
         self._radii_m: np.ndarray | None = None
+        self._looked_at: tuple[np.ndarray, Tensor] | None = None
         self.models = {
             "body": f"{body.name}:{body.digest[:16]}",
             "detector": detector.name,
@@ -182,15 +184,31 @@ class Recoverer:
         )  # fmt: skip
 
     def _recover_one(self, request: RecoveryRequest) -> Recovery:
-        return self.judged(request, *self.hypothesise(request))
+        return self.judged(request, *self.proposed(request))
+
+    def proposed(self, request: RecoveryRequest) -> tuple[Sight, Bodies]:
+        """What ``judged`` takes: as many hypotheses as leave room for their mean."""
+        hyps = request.hypotheses
+        return self.hypothesise(replace(request, hypotheses=hyps if hyps < LEAST else hyps - 1))
 
     def judged(self, request: RecoveryRequest, sight: Sight, bodies: Bodies) -> Recovery:
-        """The answer that hypotheses make once the scorer has rated them; they may have been made elsewhere."""
+        """The answer that hypotheses make once the scorer has rated them; they may have been made elsewhere.
+
+        Where there are fewer than were asked for, the mean of the best is added, and chosen.
+        """
         person, camera, hyps = request.person, request.intrinsics, request.hypotheses
+        drawn = bodies.transl_cam_m.shape[1]
         rating = self.rate(person, sight, bodies)
-        scores = _array((rating.score + AGREEMENT * agreement(bodies.joints_m))[0])
-        expected_mm = _array(rating.error_mm[0])
-        selected, interval = int(scores.argmax()), None
+        score, error_mm = rating.score + AGREEMENT * agreement(bodies.joints_m), rating.error_mm
+        selected, interval = int(score[0].argmax()), None
+        if drawn < hyps:
+            mean = place(mean_of_best(score, bodies.parameters, BEST), self.body, sight)
+            bodies = together([bodies, mean])
+            rating = self.rate(person, sight, mean)
+            of_mean = rating.score + AGREEMENT * agreement(bodies.joints_m)[:, -1:]
+            score, error_mm = torch.cat([score, of_mean], 1), torch.cat([error_mm, rating.error_mm], 1)
+            selected = drawn
+        scores, expected_mm = _array(score[0]), _array(error_mm[0])
         if self.error_confidence is not None:
             told = self.error_confidence.of(expected_mm)
             expected_mm, interval = told[:, 0], told[selected, 1:]
@@ -235,7 +253,15 @@ class Recoverer:
         crops = None
         if person.view is not None and model.sees_pixels:
             crops = self._tensor(shrunk(person.view, model.config.crop_px)).permute(2, 0, 1)[None]
+            if model.reads_features:
+                crops = self._features(person.view, crops)
         return make_condition(sight.keypoints_px, sight.crop_px, sight.focal_px, sight.center_px, crops)
+
+    def _features(self, view: np.ndarray, crops: Tensor) -> Tensor:
+        """Of a view, worked out once for both models."""
+        if self._looked_at is None or self._looked_at[0] is not view:
+            self._looked_at = (view, features_of(crops))
+        return self._looked_at[1]
 
     def _evidence(self, person: Person, sight: Sight) -> Evidence:
         x, y, side = sight.crop_px[0].tolist()

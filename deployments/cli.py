@@ -27,7 +27,7 @@ from alignhmr.deployments.cli_options import (
     parse_formats,
     show_version,
 )  # fmt: skip
-from alignhmr.deployments.cli_training import train_app
+from alignhmr.deployments.cli_training import improve, train_app
 from alignhmr.deployments.cli_truth import calibrate, clean, evaluate, prepare, synth
 
 app = typer.Typer(
@@ -102,6 +102,7 @@ app.command()(synth)
 app.command()(prepare)
 app.command()(calibrate)
 app.command()(clean)
+app.command()(improve)
 
 
 @app.command()

@@ -1,6 +1,7 @@
 """The commands that train: base, scorer, and alignment by preferences; ``cli.py`` names them."""
 
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Literal
 
 import typer
 
@@ -26,7 +27,9 @@ Prepared = Annotated[
     ),
 ]
 
-train_app = typer.Typer(help="Train a model: base, scorer, or align the base by dpo.", no_args_is_help=True)
+train_app = typer.Typer(
+    help="Train a model: base, scorer, or align the base by dpo, group or sft.", no_args_is_help=True
+)
 
 
 HeldOut = Annotated[
@@ -41,6 +44,13 @@ MlflowUri = Annotated[
     str | None, typer.Option(metavar="URI", help="Tell MLflow, too: a server's address or file:FOLDER.")
 ]
 
+KeptLooks = Annotated[
+    Path | None,
+    typer.Option(
+        "--looks", help="Folder that keeps what BlazePose sees of each person, for other runs; 50 kB a look."
+    ),
+]
+
 
 @train_app.command("base")
 def train_base(
@@ -50,13 +60,14 @@ def train_base(
     ] = None,
     preset: Preset = "starter", config: Config = None, minutes: Minutes = None, seed: Seed = 0,
     resume: Resume = False, overwrite: Overwrite = False, mlflow: MlflowUri = None, device: Device = "auto",
-    body: Body = "open",
+    body: Body = "open", looks: KeptLooks = None,
 ) -> None:  # fmt: skip
     """Train the base model on Ray Train, on prepared people and simulated detections; TensorBoard files in --out."""
     from alignhmr.deployments.model_training import Launch, run_base
 
     launch = Launch(
-        preset, out, data or [], held_out, workers, device, minutes, seed, resume, overwrite, body, config, mlflow
+        preset, out, data or [], held_out, workers, device, minutes, seed, resume, overwrite, body, config, mlflow,
+        looks,
     )  # fmt: skip
     run_base(launch, init=init)
 
@@ -66,39 +77,82 @@ def train_scorer(
     out: Out, data: Prepared = None, held_out: HeldOut = None, workers: Workers = 1, base: Base = "starter",
     preset: Preset = "starter", config: Config = None, minutes: Minutes = None, seed: Seed = 0,
     resume: Resume = False, overwrite: Overwrite = False, mlflow: MlflowUri = None, device: Device = "auto",
-    body: Body = "open",
+    body: Body = "open", looks: KeptLooks = None,
 ) -> None:  # fmt: skip
     """Train an HMR-Scorer on Ray Train, on a base model's hypotheses about prepared and made people."""
     from alignhmr.deployments.model_training import Launch, run_scorer
 
     launch = Launch(
-        preset, out, data or [], held_out, workers, device, minutes, seed, resume, overwrite, body, config, mlflow
+        preset, out, data or [], held_out, workers, device, minutes, seed, resume, overwrite, body, config, mlflow,
+        looks,
     )  # fmt: skip
     run_scorer(launch, base=base)
 
 
-@train_app.command("dpo")
-def train_dpo(
-    data: Annotated[str, typer.Option(help="Rows written by 'alignhmr label': a folder or s3:// prefix.")],
+def _align(objective: Literal["dpo", "group", "sft"], help: str) -> None:
+    @train_app.command(objective, help=help)
+    def command(
+        data: Annotated[
+            str, typer.Option(help="Rows written by 'alignhmr label': a folder or s3:// prefix.")
+        ],
+        out: Out,
+        base: Base = "starter",
+        scorer: Scorer = "starter",
+        workers: Annotated[int, typer.Option(min=1, help="Ray Train workers.")] = 2,
+        steps: Annotated[int, typer.Option(min=1, help="Optimiser steps.")] = 100,
+        beta: Annotated[
+            float, typer.Option(min=0, help="Weight of the preference against staying with the reference.")
+        ] = 1000.0,
+        anchor: Annotated[
+            float, typer.Option(min=0, help="Weight that holds the winner's own loss down.")
+        ] = 0.1,
+        learning_rate: Annotated[float, typer.Option("--lr", min=0, help="Learning rate.")] = 2e-5,
+        batch_size: Annotated[int, typer.Option(min=1, help="Preferences a step, over all workers.")] = 128,
+        draws: Annotated[
+            int, typer.Option(min=1, help="Draws of noise and timestep that each preference is met under.")
+        ] = 16,
+        reference_cache: Annotated[
+            Path | None, typer.Option(help="Folder for the reference's losses, shared by runs.")
+        ] = None,
+        seed: Seed = 0,
+        device: Device = "auto",
+        body: Body = "open",
+    ) -> None:
+        from alignhmr.deployments.training_jobs import run_dpo
+
+        run_dpo(
+            data, out, base=base, scorer=scorer, workers=workers, steps=steps, beta=beta, anchor=anchor,
+            learning_rate=learning_rate, batch_size=batch_size, seed=seed, device=device, body=body,
+            objective=objective, draws=draws, cache=reference_cache,
+        )  # fmt: skip
+
+
+_align("dpo", "Align the base to mined pairs by Diffusion-DPO, on Ray Train; before and after in one table.")
+_align("group", "The same by the advantages of all hypotheses of each person.")
+_align("sft", "The same by winners alone: what the other two have to beat.")
+
+
+def improve(
+    source: Annotated[list[str], typer.Argument(help="Pictures, as for 'alignhmr label'.")],
     out: Out,
+    rounds: Annotated[int, typer.Option(min=1, help="Times to label, align and judge.")] = 2,
+    objective: Annotated[str, typer.Option(help="dpo, group or sft.")] = "dpo",
     base: Base = "starter",
     scorer: Scorer = "starter",
+    hypotheses: Annotated[int, typer.Option(min=4, help="Of each person.")] = 20,
+    steps: Annotated[int, typer.Option(min=1, help="Optimiser steps of a round.")] = 100,
     workers: Annotated[int, typer.Option(min=1, help="Ray Train workers.")] = 2,
-    steps: Annotated[int, typer.Option(min=1, help="Optimiser steps.")] = 100,
-    beta: Annotated[
-        float, typer.Option(min=0, help="Weight of the preference against staying with the reference.")
-    ] = 1000.0,
-    anchor: Annotated[float, typer.Option(min=0, help="Weight that holds the winner's own loss down.")] = 0.1,
-    learning_rate: Annotated[float, typer.Option("--lr", min=0, help="Learning rate.")] = 2e-5,
-    batch_size: Annotated[int, typer.Option(min=1, help="Pairs a step, over all workers.")] = 128,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first N pictures.")] = None,
     seed: Seed = 0,
     device: Device = "auto",
     body: Body = "open",
 ) -> None:
-    """Align the base model to mined preferences by Diffusion-DPO, on Ray Train; before and after in one table."""
-    from alignhmr.deployments.training_jobs import run_dpo
+    """Label your pictures, align the model to what was preferred, judge on a held-out share, keep the better; again."""
+    from alignhmr.deployments.improve import run
 
-    run_dpo(
-        data, out, base=base, scorer=scorer, workers=workers, steps=steps, beta=beta, anchor=anchor,
-        learning_rate=learning_rate, batch_size=batch_size, seed=seed, device=device, body=body,
+    if objective not in ("dpo", "group", "sft"):
+        raise typer.BadParameter(f"{objective!r} is no objective; choose dpo, group or sft")
+    run(
+        source[0] if len(source) == 1 else source, out, rounds=rounds, objective=objective, base=base, scorer=scorer,
+        body=body, hypotheses=hypotheses, steps=steps, workers=workers, seed=seed, device=device, limit=limit,
     )  # fmt: skip

@@ -63,6 +63,8 @@ class Launch:
     body: str | Path = "open"
     config: str | Path | None = None
     mlflow: str | None = None
+    looks: str | Path | None = None
+    """Where features of pictures are kept; by default with the unfinished run, and no longer."""
 
 
 def run_base(launch: Launch, *, init: str | None = None, console: Console | None = None) -> dict[str, Any]:
@@ -109,6 +111,7 @@ def _launched(
     torchvision_shim.install()  # before a vision model of transformers is looked at
     console = console or Console(stderr=True)
     out, name = Path(launch.out).absolute(), f"{kind}-{launch.preset}"
+    folder = out / f"{name}.unfinished"
     parts = tuple(parse_part(text) for text in launch.data)
     locations = [location for location, _ in parts]
     locations += [launch.held_out] if launch.held_out is not None else []
@@ -123,13 +126,13 @@ def _launched(
             "minutes": launch.minutes,
             "preset": launch.preset,
             "threads": max(1, worker_pool.cores() // launch.workers),
+            "looks": str(Path(launch.looks).absolute() if launch.looks is not None else folder / "looks"),
         }
     )
     run = plan.open()
     Rows.shared(
         run.recipe.sightings if run.mixture is not None else 0, run.recipe.batch_size, 0, launch.workers
     )
-    folder = out / f"{name}.unfinished"
     about = _gone_on(run, folder) if launch.resume else _begun(run, folder, overwrite=launch.overwrite)
     # As it was opened: workers need no folder of a vision model.
     plan = _with_length(replace(plan, recipe=run.recipe), about)  # pyright: ignore

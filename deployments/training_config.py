@@ -21,7 +21,7 @@ class _Closed(BaseModel):
 
 
 class _BaseSizes(_Closed):
-    image: str = Field(pattern="^(efficientnet-lite0|transformers:.+|none)$")
+    image: str = Field(pattern="^(blazepose|efficientnet-lite0|transformers:.+|none)$")
     train_image: bool
     crop_px: PositiveInt
     parts: Literal["mlp", "transformer"]
@@ -35,7 +35,7 @@ class _BaseSizes(_Closed):
 
 
 class _ScorerSizes(_Closed):
-    image: Literal["efficientnet-lite0", "none"]
+    image: Literal["blazepose", "efficientnet-lite0", "none"]
     crop_px: PositiveInt
     train_image: bool
     token_width: PositiveInt
@@ -86,6 +86,10 @@ class _Augmentation(_Closed):
     blur: float = Field(ge=0, le=1)
     keypoint_noise: float = Field(ge=0)
     keypoint_loss: float = Field(ge=0, le=1)
+    simulated: float = Field(ge=0, le=1)
+    variants: PositiveInt
+    feature_loss: float = Field(ge=0, lt=1)
+    feature_gain: float = Field(ge=0)
 
 
 class _Drop(_Closed):

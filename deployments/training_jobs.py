@@ -1,11 +1,11 @@
-"""What `alignhmr train dpo` does: read the preset, run, show progress, end with a table."""
+"""What `alignhmr train dpo|group|sft` does: read the preset, run, show progress, end with a table."""
 
 import json
 import logging
 import math
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from rich.console import Console
 from rich.table import Table
@@ -33,8 +33,9 @@ def run_dpo(
     workers: int = 2, steps: int = 100, beta: float = 1000.0, anchor: float = 0.1,
     learning_rate: float = 2e-5, batch_size: int = 128, seed: int = 0, device: str = "auto",
     body: str | Path = "open", judged_people: int = 400, hypotheses: int = 20, console: Console | None = None,
+    objective: Literal["dpo", "group", "sft"] = "dpo", draws: int = 16, cache: str | Path | None = None,
 ) -> dict[str, Any]:  # fmt: skip
-    """Aligns the base to the pairs in label rows; writes ``base-dpo.safetensors`` and ``metrics.json``.
+    """Aligns the base to the preferences in label rows; writes ``base-OBJECTIVE.safetensors`` and ``metrics.json``.
 
     Killed and started again with the same arguments, it goes on from its last checkpoint.
     """
@@ -45,6 +46,7 @@ def run_dpo(
     torchvision_shim.install()
     from alignhmr.core.body.model import BodyModel
     from alignhmr.core.checkpoints import file_digest, load_checkpoint, resolve
+    from alignhmr.core.perception.assets import cache_folder
     from alignhmr.deployments.runtime import start_ray
     from alignhmr.deployments.storage import open_location
     from alignhmr.training.alignment import PreferencePlan, run_name
@@ -61,22 +63,24 @@ def run_dpo(
     judge_model, _ = load_checkpoint(resolve(scorer, "scorer"), "scorer", body_digest=body_model.digest)
     filesystem, folder = open_location(data)
     # Read once here, so that wrong rows are refused before a worker is started.
-    labels = read_labels(folder, body_model, file_digest(base_path), filesystem=filesystem)
+    labels = read_labels(
+        folder, body_model, file_digest(base_path), objective=objective, filesystem=filesystem
+    )
     training, held_out = split(labels)
     # More passes learn the few pairs by heart: on 50 made people the gain stood still from 20 on.
-    enough = math.ceil(MAX_PASSES * len(training.pairs) / batch_size)
+    enough = math.ceil(MAX_PASSES * len(training.preferred) / batch_size)
     plan = PreferencePlan(
         data=folder, base=str(base_path), steps=min(steps, enough), batch_size=batch_size, learning_rate=learning_rate,
-        objective=PreferenceConfig(beta=beta, anchor=anchor), body=str(body), seed=seed,
+        objective=PreferenceConfig(beta=beta, anchor=anchor, objective=objective), body=str(body), seed=seed,
+        draws=draws, cache=str(Path(cache).absolute() if cache is not None else cache_folder() / "reference"),
     )  # fmt: skip
     console.print(
-        f"{len(training.pairs)} pairs of {len(training.people)} people to learn from,"
+        f"{len(training.preferred)} {'groups' if objective == 'group' else 'pairs'} of {len(training.people)} people to"
+        f" learn from,"
         f" {len(held_out.people)} people held out to judge by"
     )
     if plan.steps < steps:
-        console.print(
-            f"{plan.steps} steps instead of {steps}: that many pairs are learnt in {MAX_PASSES} passes"
-        )
+        console.print(f"{plan.steps} steps instead of {steps}: so few are learnt in {MAX_PASSES} passes")
     start_ray()
     out.mkdir(parents=True, exist_ok=True)
     with shown_progress(console) as progress:
@@ -84,7 +88,7 @@ def run_dpo(
 
         def watch(row: dict[str, float]) -> None:
             said = (
-                f"loss {row['dpo']:.3f}  accuracy {100 * row['accuracy']:.0f} %  margin {row['margin']:+.3f}"
+                f"loss {row[objective]:.3f}  accuracy {100 * row['accuracy']:.0f} %  margin {row['margin']:+.3f}"
                 f"  drift {row['drift_mm']:.1f} mm"
             )
             progress.update(task, completed=row["step"], said=said)
@@ -115,14 +119,14 @@ def _write_aligned(
 
     parent = Path(plan.base)
     recipe = {
-        "objective": "diffusion-dpo", "plan": asdict(plan), "parent": f"{parent.stem}:{file_digest(parent)}",
+        "objective": plan.objective.objective, "plan": asdict(plan), "parent": f"{parent.stem}:{file_digest(parent)}",
         "labels": labels.counts, "workers": workers,
     }  # fmt: skip
     metrics = judgement.to_dict()
     info = CheckpointInfo(
         "base", base_info.config, base_info.body_model, base_info.body_digest, recipe, metrics
     )
-    path = out / "base-dpo.safetensors"
+    path = out / f"base-{plan.objective.objective}.safetensors"
     digest = save_checkpoint(path, run.policy, info)
     result = {
         "checkpoint": str(path), "sha256": digest, **metrics, "recipe": recipe, "history": run.history,

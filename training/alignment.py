@@ -1,4 +1,4 @@
-"""Aligning the base to pairs: the plan of a run, and what each worker of it does.
+"""Aligning the base to preferences: the plan of a run, and what each worker of it does.
 
 Each worker reads the label rows and takes its share of every global batch, so the loss curve doesn't depend on their
 number.
@@ -17,9 +17,11 @@ import torch
 from alignhmr.core.body.model import BodyModel
 from alignhmr.core.checkpoints import file_digest, load_checkpoint
 from alignhmr.core.diffusion.model import BaseModel
-from alignhmr.training.data import pair_batches, read_labels, split
+from alignhmr.training.data import read_labels, split
 from alignhmr.training.loop import LoopConfig, Trainer, train
 from alignhmr.training.preference import PreferenceConfig, PreferenceObjective, alarm, drift_mm
+from alignhmr.training.preference_batches import preference_batches
+from alignhmr.training.reference_cache import ReferenceCache
 from alignhmr.training.workers import means_over_workers
 from alignhmr.training.workplace import Workplace
 
@@ -33,7 +35,7 @@ class PreferencePlan:
     """Path of the checkpoint that is policy and reference."""
     steps: int = 100
     batch_size: int = 128
-    """Pairs of a global batch."""
+    """Pairs, or groups, of a global batch."""
     learning_rate: float = 2e-5
     objective: PreferenceConfig = field(default_factory=PreferenceConfig)
     body: str = "open"
@@ -42,6 +44,10 @@ class PreferencePlan:
     save_every: int = 25
     threads: int = 1
     """Per worker; two workers on two cores fight with more."""
+    draws: int = 16
+    """Of noise and timestep, under which each preference is met."""
+    cache: str | None = None
+    """Folder for the reference's errors; without one they are kept in memory alone."""
 
     def loop(self) -> LoopConfig:
         return LoopConfig(
@@ -69,7 +75,8 @@ class PreferencePlan:
 
 def run_name(plan: PreferencePlan) -> str:
     """Tells plans apart: a folder with another plan's checkpoints isn't taken up."""
-    text = json.dumps({**asdict(plan), "base_digest": file_digest(Path(plan.base))}, sort_keys=True)
+    told = {**asdict(plan), "base_digest": file_digest(Path(plan.base)), "cache": None}
+    text = json.dumps(told, sort_keys=True)
     return f"unfinished-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
 
@@ -77,7 +84,8 @@ def align(plan: PreferencePlan, filesystem: pafs.FileSystem | None, place: Workp
     """One worker, from its first step or from the last kept state; the last step is kept."""
     rank, device = place.rank, place.device
     body = BodyModel.load(plan.body)
-    labels = read_labels(plan.data, body, file_digest(Path(plan.base)), filesystem=filesystem)
+    digest = file_digest(Path(plan.base))
+    labels = read_labels(plan.data, body, digest, objective=plan.objective.objective, filesystem=filesystem)
     training, _ = split(labels)
     policy = plan.policy()
     objective = PreferenceObjective(policy, plan.objective).to(device)
@@ -103,16 +111,16 @@ def align(plan: PreferencePlan, filesystem: pafs.FileSystem | None, place: Workp
                 notes["alarms"].append(sentence)
             place.listener.learned(number, values)
 
-    batches = pair_batches(
-        training,
-        evidence,
-        plan.batch_size,
-        plan.seed,
-        start=trainer.step_number,
-        rank=rank,
-        world=place.world,
-    )
+    cache = ReferenceCache(
+        Path(plan.cache) if plan.cache is not None else None, objective, digest, training.preferred.bodies.shape[1],
+        rank=rank, device=device,
+    )  # fmt: skip
+    batches = preference_batches(
+        training, evidence, plan.batch_size, plan.seed, start=trainer.step_number, rank=rank, world=place.world,
+        draws=plan.draws, known=cache,
+    )  # fmt: skip
     while trainer.step_number < plan.steps:
         stop = min(plan.steps, (trainer.step_number // plan.save_every + 1) * plan.save_every)
         train(trainer, step, islice(batches, stop - trainer.step_number), report)
         place.keep(trainer, notes)
+        cache.keep()

@@ -5,23 +5,24 @@ perspective: pixels turn about the principal point, rotations and translation ab
 is cut out wanders and grows as boxes do, and the truth's crop camera follows from it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import cv2
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from alignhmr.core.body.model import BodyModel
 from alignhmr.core.body.skeleton import JOINT_MIRROR, JOINTS, KEYPOINT_MIRROR, KEYPOINTS
 from alignhmr.core.diffusion.condition import CROP_MARGIN, keypoint_box
-from alignhmr.core.geometry.cameras import crop_camera_of
+from alignhmr.core.geometry.cameras import crop_camera_of, project
 from alignhmr.core.geometry.rotations import axis_angle_to_matrix
 from alignhmr.core.perception.silhouettes import SILHOUETTE_PX
 from alignhmr.core.perception.views import from_jpeg
-from alignhmr.core.synthetic.observations import Observations
+from alignhmr.core.synthetic.observations import Observations, simulate_detection
 from alignhmr.core.synthetic.poses import mirror
 from alignhmr.training.sightings import Sighting
 
@@ -53,36 +54,81 @@ class AugmentationConfig:
     """Standard deviation in half crops."""
     keypoint_loss: float = 0.03
     """Probability that a keypoint is not seen."""
+    simulated: float = 0.0
+    """Probability that the keypoints are a simulated detector's, who errs less than the real one does on made
+    pictures."""
+    variants: int = 4
+    """In how many ways each person is shown where what is seen of them is kept (``looks.py``)."""
+    feature_loss: float = 0.1
+    """Probability that a channel of kept features is silent."""
+    feature_gain: float = 0.2
+    """Standard deviation of each channel's gain, as a logarithm."""
 
 
 AS_IT_IS = AugmentationConfig(strength=0.0)
 
 
+@dataclass(frozen=True)
+class Draws:
+    """The chances that a batch of people is changed by: uniform in 0..1, or standard normal."""
+
+    mirror: Float[Tensor, "batch"]
+    turn: Float[Tensor, "batch"]
+    angle_normal: Float[Tensor, "batch"]
+    box: Float[Tensor, "batch"]
+    shift_normal: Float[Tensor, "batch 2"]
+    scale_normal: Float[Tensor, "batch 1"]
+    look: Float[Tensor, "batch 16"]
+    """Of light, sensor and what is in the way."""
+
+
+def draws_of(generator: torch.Generator, of: int) -> Draws:
+    """Of a whole batch."""
+
+    def uniform(*size: int) -> Tensor:
+        return torch.rand(of, *size, generator=generator)
+
+    def normal(*size: int) -> Tensor:
+        return torch.randn(of, *size, generator=generator)
+
+    return Draws(uniform(), uniform(), normal(), uniform(), normal(2), normal(1), uniform(16))
+
+
+Eyes = Callable[[Sequence[Sighting], Sequence[Callable[[], UInt8[np.ndarray, "side side 3"]]]], Tensor]
+"""(people, what cuts each one's crop) -> [images, channels, rows, columns] of ``Condition.crops``."""
+
+
 def observe(
     sightings: Sequence[Sighting], body: BodyModel, crop_px: int, generator: torch.Generator,
     config: AugmentationConfig | None = None, *, first: int = 0, of: int | None = None,
+    draws: Draws | None = None, eyes: Eyes | None = None,
 ) -> Observations:  # fmt: skip
     """A batch to learn from; the generator alone decides how each is changed.
 
     The sightings may be the rows from ``first`` on of a batch ``of`` so many, each changed as it would be there.
+    With ``draws``, those of the sightings, the generator decides about keypoints alone.
     """
     c = config or AugmentationConfig()
     count = len(sightings)
     of = of or count
+    mine = slice(first, first + count)
+    if draws is None:
+        whole = draws_of(generator, of)
+        draws = Draws(**{name: value[mine] for name, value in vars(whole).items()})
 
     def uniform(*size: int) -> Tensor:
-        return torch.rand(of, *size, generator=generator)[first : first + count]
+        return torch.rand(of, *size, generator=generator)[mine]
 
     def normal(*size: int) -> Tensor:
-        return torch.randn(of, *size, generator=generator)[first : first + count]
+        return torch.randn(of, *size, generator=generator)[mine]
 
     def stacked(name: str) -> Tensor:
         return torch.from_numpy(np.stack([np.asarray(getattr(s, name), np.float32) for s in sightings]))
 
     on = float(c.strength > 0)
-    flip = uniform() < c.mirror * on
-    turned = (uniform() < c.turn * on).float()
-    angle = (normal() * c.turn_rad).clamp(-1.0, 1.0) * turned
+    flip = draws.mirror < c.mirror * on
+    turned = (draws.turn < c.turn * on).float()
+    angle = (draws.angle_normal * c.turn_rad).clamp(-1.0, 1.0) * turned
     center, focal = stacked("center_px"), stacked("focal_px")
     place = _Move(flip, angle, center)
 
@@ -97,18 +143,25 @@ def observe(
     seen = stacked("keypoints_px")
     detected_box = keypoint_box(seen, stacked("picture_px"))
     box = stacked("box_px")
-    follow = (uniform() < c.detected_box * on) & (_overlap(box, detected_box) > 0.5)
+    follow = (draws.box < c.detected_box * on) & (_overlap(box, detected_box) > 0.5)
     box = torch.where(follow[:, None], detected_box, box)
     side = (box[:, 2:] - box[:, :2]).amax(-1, keepdim=True).clamp_min(1.0) * CROP_MARGIN
     middle = place.pixels(((box[:, :2] + box[:, 2:]) / 2)[:, None])[:, 0]
-    middle = middle + (normal(2) * c.shift).clamp(-0.12, 0.12) * side * on
-    side = side * (normal(1) * c.scale * on).clamp(-0.25, 0.3).exp()
+    middle = middle + (draws.shift_normal * c.shift).clamp(-0.12, 0.12) * side * on
+    side = side * (draws.scale_normal * c.scale * on).clamp(-0.25, 0.3).exp()
     crop = torch.cat([middle, side], -1)
 
     keypoints = torch.cat([place.pixels(seen[..., :2]), seen[..., 2:]], -1)
     keypoints = torch.where(flip[:, None, None], keypoints[:, list(KEYPOINT_MIRROR)], keypoints)
     keypoints[..., :2] += normal(keypoints.shape[1], 2) * (c.keypoint_noise * on * side[:, None] / 2)
     keypoints[..., 2] *= uniform(keypoints.shape[1]) >= c.keypoint_loss * on
+    if c.simulated * on:
+        true_px = project(points.keypoints + transl[:, None], focal, center)
+        keypoints = torch.where(
+            (uniform() < c.simulated)[:, None, None],
+            _simulated(true_px, 2 * center, generator, mine, of),
+            keypoints,
+        )
     visible = torch.from_numpy(np.stack([_visible(s) for s in sightings]))
     visible = torch.where(flip[:, None], visible[:, _MIRRORED], visible)
     nothing = np.zeros((len(KEYPOINTS), 3), np.float32)
@@ -116,13 +169,11 @@ def observe(
     depth = torch.from_numpy(np.stack(detected)).float()
     depth = torch.where(flip[:, None, None], depth[:, list(KEYPOINT_MIRROR)], depth)
 
-    looks = uniform(16).numpy()
-    pictures = np.stack(
-        [
-            _picture(s, bool(flip[i]), float(angle[i]), crop[i].numpy(), crop_px, looks[i], c)
-            for i, s in enumerate(sightings)
-        ]
-    )
+    looks = draws.look.numpy()
+    cuts = [
+        partial(_picture, s, bool(flip[i]), float(angle[i]), crop[i].numpy(), crop_px, looks[i], c)
+        for i, s in enumerate(sightings)
+    ]
     silhouettes = np.stack(
         [_silhouette(s, bool(flip[i]), float(angle[i]), crop[i].numpy()) for i, s in enumerate(sightings)]
     )
@@ -142,8 +193,25 @@ def observe(
         silhouettes=torch.from_numpy(silhouettes).float() / 255,
         has_silhouette=torch.tensor([s.mask is not None for s in sightings]),
         has_image=torch.ones(count, dtype=torch.bool),
-        crops=torch.from_numpy(pictures).permute(0, 3, 1, 2).float(),
+        crops=(eyes or _as_pictures)(sightings, cuts),
     )
+
+
+def _as_pictures(
+    sightings: Sequence[Sighting], cuts: Sequence[Callable[[], UInt8[np.ndarray, "side side 3"]]]
+) -> Float[Tensor, "batch 3 side side"]:
+    return torch.from_numpy(np.stack([cut() for cut in cuts])).permute(0, 3, 1, 2).float()
+
+
+def _simulated(
+    true_px: Float[Tensor, "batch keypoints 2"], picture_px: Float[Tensor, "batch 2"], generator: torch.Generator,
+    mine: slice, of: int,
+) -> Float[Tensor, "batch keypoints 3"]:  # fmt: skip
+    """Drawn for the whole batch, so that a row's chances are its own."""
+    everyone = [value.new_zeros(of, *value.shape[1:]) for value in (true_px, picture_px)]
+    for whole, value in zip(everyone, (true_px, picture_px), strict=True):
+        whole[mine] = value
+    return simulate_detection(everyone[0], everyone[1], generator)[mine]
 
 
 def _visible(s: Sighting) -> np.ndarray:

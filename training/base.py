@@ -19,7 +19,7 @@ from alignhmr.core.body.model import BodyModel
 from alignhmr.core.body.skeleton import KEYPOINTS
 from alignhmr.core.diffusion import schedule
 from alignhmr.core.diffusion.condition import Condition, to_crop
-from alignhmr.core.diffusion.image_tokens import ImageTokens, heat_loss
+from alignhmr.core.diffusion.image_tokens import ImageTokens, PointTokens, heat_loss
 from alignhmr.core.diffusion.model import TRANSFORMERS, BaseModel, hypothesis_noise
 from alignhmr.core.diffusion.parameters import BodyParameters, pack, unpack
 from alignhmr.core.diffusion.patch_tokens import PatchTokens
@@ -221,7 +221,7 @@ def initialise(model: BaseModel, sampler: ObservationSampler, seed: int) -> None
     """Where training starts: mean and spread of the parameters over a first draw, and pretrained features."""
     if isinstance(image := model.encoder.image, PatchTokens):
         image.backbone.read(model.config.image.removeprefix(TRANSFORMERS))
-    elif image is not None:
+    elif isinstance(image, PointTokens):
         image.backbone.read(fetch("backbone") / "efficientnet-lite0.pth")
     learnable(model)
     packed = true_packed(sampler.sample(2048, torch.Generator().manual_seed(seed)))

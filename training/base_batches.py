@@ -15,6 +15,7 @@ from alignhmr.core.diffusion.condition import concatenate
 from alignhmr.core.errors import InputError
 from alignhmr.core.synthetic.observations import Observations, ObservationSampler
 from alignhmr.training.augmentation import AugmentationConfig, observe
+from alignhmr.training.looks import Looks
 from alignhmr.training.mixture import Mixture
 from alignhmr.training.prefetch import prefetched
 
@@ -58,12 +59,18 @@ class PictureBatches:
     """Of a global batch."""
     crop_px: int
     augmentation: AugmentationConfig
+    looks: Looks | None = None
+    """Where features are kept that take the crops' place; None gives crops."""
 
     def at(self, k: int, seed: int, rank: int = 0, world: int = 1) -> Observations:
         """A worker's share of global batch k; how a person is changed depends on (seed, k) and the row alone."""
         generator = torch.Generator().manual_seed(seed * 1_000_003 + k)
         people = self.mixture.rows(k, self.count, rank, world)
         first = rank * len(people)
+        if self.looks is not None:
+            return self.looks.observed(
+                people, self.body, generator, self.augmentation, first=first, of=self.count
+            )
         return observe(
             people, self.body, self.crop_px, generator, self.augmentation, first=first, of=self.count
         )

@@ -29,6 +29,7 @@ from alignhmr.training.base_batches import (
 )
 from alignhmr.training.course import Course, Judged
 from alignhmr.training.held_out import HeldOut, check_body
+from alignhmr.training.looks import looks_for
 from alignhmr.training.loop import Step, Trainer
 from alignhmr.training.mixture import Mixture, OpenLocation, local_folder
 from alignhmr.training.recipe import BaseRecipe, ScorerRecipe, clips_digest
@@ -57,13 +58,15 @@ class BasePlan:
     preset: str = ""
     threads: int = 1
     """Of each worker."""
+    looks: str | None = None
+    """Folder for features of eyes that never learn; None works them out each time."""
 
     def open(self) -> "BaseRun":
         """InputError or CompatibilityError where the data can't be used, or not together."""
         body, mixture, judges = opened(self)
         return BaseRun.with_data(
             self.recipe, self.clips, body, mixture, judges, init=self.init, seed=self.seed, minutes=self.minutes,
-            preset=self.preset,
+            preset=self.preset, looks=self.looks,
         )  # fmt: skip
 
 
@@ -81,6 +84,7 @@ class BaseRun:
     seed: int
     minutes: float | None
     about: dict[str, Any]
+    looks: str | None = None
 
     kind = "base"
 
@@ -88,7 +92,7 @@ class BaseRun:
     def with_data(
         cls, recipe: BaseRecipe, clips: tuple[Clip, ...], body: BodyModel, mixture: Mixture | None,
         judges: HeldOut | None, *, init: str | None = None, seed: int = 0, minutes: float | None = None,
-        preset: str = "",
+        preset: str = "", looks: str | None = None,
     ) -> "BaseRun":  # fmt: skip
         """Without a mixture the model sees no pixels, whatever the recipe says: nothing would teach it to."""
         training, held_out, about = samplers(body, clips, recipe.poses)
@@ -100,7 +104,7 @@ class BaseRun:
             path = resolve(init, "base")
             read_info(path)  # which says what is wrong with a file that is none
             about |= {"init": f"{path.stem}:{file_digest(path)}"}
-        return cls(recipe, body, training, held_out, mixture, judges, init, seed, minutes, about)
+        return cls(recipe, body, training, held_out, mixture, judges, init, seed, minutes, about, looks)
 
     def first_model(self) -> BaseModel:
         """The weights of step 0: the user's checkpoint, or new ones with pretrained features of pictures."""
@@ -149,7 +153,10 @@ class BaseRun:
         if self.mixture is None:
             return observation_batches(self.training, recipe.batch_size, self.seed, start, *share)
         crop_px = recipe.model.crop_px if recipe.model.image != "none" else SMALLEST_PX
-        pictures = PictureBatches(self.mixture, self.body, recipe.sightings, crop_px, recipe.augmentation)
+        pictures = PictureBatches(
+            self.mixture, self.body, recipe.sightings, crop_px, recipe.augmentation,
+            looks_for(recipe.model.image, self.looks, self.mixture),
+        )  # fmt: skip
         return mixed_batches(self.training, recipe.batch_size, pictures, self.seed, start, *share)
 
     def _initial_of_user(self, init: str) -> BaseModel:

@@ -21,6 +21,7 @@ TITLES = {
 
 _LICENCES = {
     "": "Apache-2.0; the motion clips are under zlib, from the CMU motion capture database",
+    "blazepose": "the image encoder reads BlazePose's inner layers, Apache-2.0, which stay in its own file",
     "efficientnet-lite0": "the image encoder began with EfficientNet-Lite0's ImageNet weights, Apache-2.0",
 }
 _PLACES = "where the crop looks, from box and camera"

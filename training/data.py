@@ -1,16 +1,15 @@
-"""Label rows as tensors: people with their evidence, pairs of hypotheses, batches in an order that is fixed.
+"""Label rows as tensors: people with their evidence, and which of their hypotheses are preferred.
 
-Rows are read by column name from the Parquet files of `alignhmr label`. A pair's bodies go in as the packed
-vectors that the denoiser diffuses; a row made by another body model or another base model is refused.
+Rows are read by column name from the Parquet files of `alignhmr label`. Bodies go in as the packed vectors that the
+denoiser diffuses; a row made by another body model or another base model is refused.
 """
 
 import logging
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
-from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -21,29 +20,27 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from alignhmr.core.body.model import BodyModel
-from alignhmr.core.diffusion import schedule
 from alignhmr.core.diffusion.condition import Condition, make_condition
 from alignhmr.core.diffusion.encoder import Encoded, concatenate
 from alignhmr.core.diffusion.model import BaseModel
-from alignhmr.core.diffusion.parameters import SIZE, BodyParameters, pack
+from alignhmr.core.diffusion.parameters import BodyParameters, pack
 from alignhmr.core.errors import CompatibilityError, InputError
 from alignhmr.core.geometry.cameras import crop_camera_of
 from alignhmr.core.geometry.rotations import axis_angle_to_matrix
 from alignhmr.core.perception.silhouettes import SILHOUETTE_PX
 from alignhmr.core.perception.views import from_jpeg, shrunk
 from alignhmr.core.scoring.evidence import Evidence
-from alignhmr.training.preference import PreferenceBatch
+from alignhmr.core.scoring.preference import Abstention, group_advantages
+from alignhmr.training.preference import Objective
 
 log = logging.getLogger(__name__)
 
 HELD_OUT_SHARE = 0.2
 """Of the pictures; they judge and are not learned from."""
-SAMPLING_STEPS = 4
-"""Of ``BaseModel.sample``, by default."""
 
 _COLUMNS = (
     "image_sha256", "error_code", "abstained", "models", "pairs", "keypoints_px", "keypoints_3d_m", "crop_px",
-    "view_jpeg", "focal_px", "center_px", "pose_aa", "betas", "transl_cam_m",
+    "view_jpeg", "focal_px", "center_px", "pose_aa", "betas", "transl_cam_m", "scores", "expected_error_mm", "vetoes",
 )  # fmt: skip
 
 
@@ -99,16 +96,24 @@ class People:
 
 
 @dataclass(frozen=True)
-class Pairs:
-    """Winner and loser as packed vectors, and whose they are."""
+class Preferred:
+    """Bodies of one person as packed vectors, best first, and whose they are: pairs, or groups of all hypotheses."""
 
-    person: Int[np.ndarray, "pairs"]
-    winner: Float[Tensor, "pairs params"]
-    loser: Float[Tensor, "pairs params"]
-    margin: Float[np.ndarray, "pairs"]
+    person: Int[np.ndarray, "rows"]
+    bodies: Float[Tensor, "rows bodies params"]
+    advantage: Float[Tensor, "rows bodies"]
+    """As ``preference.PreferenceBatch``."""
 
     def __len__(self) -> int:
         return len(self.person)
+
+    @property
+    def winner(self) -> Float[Tensor, "rows params"]:
+        return self.bodies[:, 0]
+
+    @property
+    def loser(self) -> Float[Tensor, "rows params"]:
+        return self.bodies[:, -1]
 
 
 @dataclass(frozen=True)
@@ -116,42 +121,48 @@ class Labels:
     """What a labelling run found."""
 
     people: People
-    pairs: Pairs
+    preferred: Preferred
     counts: dict[str, int]
-    """Rows, and how many have no pairs and why: ``abstained:...``, ``error:...``; ``broken files``."""
+    """Rows, and how many prefer nothing and why: ``abstained:...``, ``error:...``; ``broken files``."""
 
     def part(self, keep: np.ndarray) -> "Labels":
-        """Only the people where ``keep`` is true, with their pairs."""
+        """Only the people where ``keep`` is true, with what is preferred of theirs."""
         place = np.cumsum(keep) - 1
-        mine = keep[self.pairs.person]
-        index = np.flatnonzero(mine)
-        pairs = Pairs(
-            place[self.pairs.person[mine]],
-            self.pairs.winner[index],
-            self.pairs.loser[index],
-            self.pairs.margin[mine],
+        mine = np.flatnonzero(keep[self.preferred.person])
+        preferred = Preferred(
+            place[self.preferred.person[mine]], self.preferred.bodies[mine], self.preferred.advantage[mine]
         )
-        return Labels(self.people.take(np.flatnonzero(keep)), pairs, self.counts)
+        return Labels(self.people.take(np.flatnonzero(keep)), preferred, self.counts)
 
 
 def read_labels(
-    source: str | Path, body: BodyModel, base_digest: str, *, filesystem: pafs.FileSystem | None = None
-) -> Labels:
-    """All rows under a folder. A file that can't be read is skipped with a warning, unless none can.
+    source: str | Path, body: BodyModel, base_digest: str, *, objective: Objective = "dpo",
+    filesystem: pafs.FileSystem | None = None,
+) -> Labels:  # fmt: skip
+    """All rows under a folder, with pairs, or groups where the objective is ``group``.
+
+    A file that can't be read is skipped with a warning, unless none can.
 
     Raises InputError when there is nothing to learn from, CompatibilityError when a row was made by another
     body model or another base than those with these digests.
     """
     filesystem = filesystem or pafs.LocalFileSystem()
     people: list[dict[str, Any]] = []
-    pairs: list[tuple[int, np.ndarray, np.ndarray, float]] = []
+    found: list[_Found] = []
     counts: Counter[str] = Counter()
+    preferred_in = _group if objective == "group" else _pairs
     for table in _tables(str(source), filesystem, counts):
-        _collect(table, body, base_digest, people, pairs, counts)
-    if not pairs:
-        raise InputError(f"there are no preference pairs in {source}: {_reasons(counts)}")
-    bodies = _pack(pairs, people, body)
-    return Labels(_people(people), bodies, dict(counts))
+        _collect(table, body, base_digest, people, found, counts, preferred_in)
+    if not found:
+        what = "groups" if objective == "group" else "preference pairs"
+        raise InputError(f"there are no {what} in {source}: {_reasons(counts)}")
+    sizes = sorted({len(one.advantage) for one in found})
+    if len(sizes) > 1:
+        raise InputError(
+            f"the groups in {source} are of {sizes[0]} to {sizes[-1]} hypotheses; align to rows that were labelled with"
+            " one number of --hypotheses"
+        )
+    return Labels(_people(people), _pack(found, people, body), dict(counts))
 
 
 def split(labels: Labels, held_out_share: float = HELD_OUT_SHARE) -> tuple[Labels, Labels]:
@@ -163,52 +174,11 @@ def split(labels: Labels, held_out_share: float = HELD_OUT_SHARE) -> tuple[Label
         # Few pictures, and one side is empty: the one with the lowest digest is held out, if it isn't alone.
         held_out = (place == place.min()) & (place.min() < place.max())
     training = labels.part(~held_out)
-    if not len(training.pairs):
+    if not len(training.preferred):
         raise InputError(
-            f"all {len(labels.pairs)} pairs are of the pictures held out to judge by; label more pictures"
+            f"all {len(labels.preferred)} preferences are of the pictures held out to judge by; label more pictures"
         )
     return training, labels.part(held_out)
-
-
-def pair_batches(
-    labels: Labels, evidence: Encoded, batch_size: int, seed: int, *, start: int = 0, rank: int = 0,
-    world: int = 1,
-) -> Iterator[PreferenceBatch]:  # fmt: skip
-    """An endless stream of this worker's share of each global batch; ``evidence`` is of ``labels.people``.
-
-    Global batch k (its pairs, their order, timesteps and noises) depends on (seed, k) alone, so neither the
-    number of workers nor a resume changes what is learned.
-    """
-    if batch_size % world:
-        raise InputError(
-            f"a batch of {batch_size} pairs can't be shared evenly by {world} workers; choose a multiple"
-        )
-    share = batch_size // world
-    mine = slice(rank * share, (rank + 1) * share)
-    # Only the timesteps that sampling visits: what the denoiser does at others is never seen.
-    times = torch.tensor(schedule.sampling_steps(SAMPLING_STEPS))
-    count = len(labels.pairs)
-    k = start
-    while True:
-        generator = torch.Generator().manual_seed(seed * 1_000_003 + k)
-        t = times[torch.randint(len(times), (batch_size,), generator=generator)[mine]]
-        noise = torch.randn(batch_size, SIZE, generator=generator)[mine]
-        positions = range(k * batch_size + mine.start, k * batch_size + mine.stop)
-        index = np.array([_permutation(seed, at // count, count)[at % count] for at in positions])
-        yield PreferenceBatch(
-            evidence.take(labels.pairs.person[index]),
-            labels.pairs.winner[index],
-            labels.pairs.loser[index],
-            noise,
-            t,
-        )
-        k += 1
-
-
-@lru_cache(maxsize=4)
-def _permutation(seed: int, epoch: int, count: int) -> np.ndarray:
-    """The order of the pairs in an epoch."""
-    return np.random.default_rng((seed, epoch)).permutation(count)
 
 
 def _tables(source: str, filesystem: pafs.FileSystem, counts: Counter[str]) -> Iterator[pa.Table]:
@@ -245,8 +215,8 @@ def _is_rows(path: str, source: str) -> bool:
 
 
 def _collect(
-    table: pa.Table, body: BodyModel, base_digest: str, people: list[dict[str, Any]],
-    pairs: list[tuple[int, np.ndarray, np.ndarray, float]], counts: Counter[str],
+    table: pa.Table, body: BodyModel, base_digest: str, people: list[dict[str, Any]], found: list["_Found"],
+    counts: Counter[str], preferred_in: Callable[[dict[str, Any]], list[tuple[list[int], list[float]]] | str],
 ) -> None:  # fmt: skip
     for row in range(table.num_rows):
         cell = {name: table.column(name)[row] for name in table.column_names}
@@ -272,15 +242,43 @@ def _collect(
         )
         index = len(people)
         people.append(person)
-        found = cell["pairs"].as_py() or []
-        if not found:
-            counts[f"abstained:{cell['abstained'].as_py() or 'no reason given'}"] += 1
+        preferred = preferred_in(cell)
+        if isinstance(preferred, str):
+            counts[f"abstained:{preferred}"] += 1
             continue
-        counts["pairs"] += len(found)
+        counts["pairs"] += len(preferred)
         pose, betas = _numbers(cell["pose_aa"], -1, 72), _numbers(cell["betas"], -1, 10)
         hypotheses = np.concatenate([pose, betas, _numbers(cell["transl_cam_m"], -1, 3)], 1)
-        for pair in found:
-            pairs.append((index, hypotheses[pair["winner"]], hypotheses[pair["loser"]], pair["margin"]))
+        found += [_Found(index, hypotheses[which], advantage) for which, advantage in preferred]
+
+
+class _Found(NamedTuple):
+    """What one row prefers over what."""
+
+    person: int
+    hypotheses: Float[np.ndarray, "bodies 85"]
+    """Pose, betas and translation, best first."""
+    advantage: list[float]
+
+
+def _pairs(cell: dict[str, Any]) -> list[tuple[list[int], list[float]]] | str:
+    """Those of the row, or why there are none."""
+    pairs = cell["pairs"].as_py()
+    if not pairs:
+        return cell["abstained"].as_py() or "no reason given"
+    return [([pair["winner"], pair["loser"]], [1.0, -1.0]) for pair in pairs]
+
+
+def _group(cell: dict[str, Any]) -> list[tuple[list[int], list[float]]] | str:
+    """All hypotheses of the row, best first, or why nothing is made of them."""
+    against = cell["vetoes"].as_py()
+    vetoed = {} if against is None else {"any": np.array([reason is not None for reason in against])}
+    scores, expected_mm = _numbers(cell["scores"], -1), _numbers(cell["expected_error_mm"], -1)
+    advantage = group_advantages(scores, expected_mm, vetoed=vetoed)
+    if isinstance(advantage, Abstention):
+        return advantage.reason
+    order = np.argsort(-advantage, kind="stable")
+    return [(order.tolist(), advantage[order].tolist())]
 
 
 def _check(models: dict[str, str], name: str, digest: str, wanted: str) -> None:
@@ -309,25 +307,22 @@ def _people(rows: list[dict[str, Any]]) -> People:
 
 
 @torch.no_grad()
-def _pack(
-    pairs: list[tuple[int, np.ndarray, np.ndarray, float]], people: list[dict[str, Any]], body: BodyModel
-) -> Pairs:
-    person = np.array([pair[0] for pair in pairs])
+def _pack(found: list[_Found], people: list[dict[str, Any]], body: BodyModel) -> Preferred:
+    person = np.array([one.person for one in found])
+    numbers = torch.from_numpy(np.stack([one.hypotheses for one in found]))
+    bodies = numbers.shape[1]
     crop, focal, center = (
-        torch.from_numpy(np.stack([people[index][name] for index in person]))
+        torch.from_numpy(np.stack([people[index][name] for index in person])).repeat_interleave(bodies, 0)
         for name in ("crop_px", "focal_px", "center_px")
     )
-    packed = []
-    for which in (1, 2):
-        numbers = torch.from_numpy(np.stack([pair[which] for pair in pairs]))
-        rotations = axis_angle_to_matrix(numbers[:, :72].unflatten(-1, (24, 3)))
-        betas, transl = numbers[:, 72:82], numbers[:, 82:]
-        # The crop camera places the root joint; transl is added to a body whose root rests elsewhere.
-        root = body.kinematics(rotations, betas).joints[:, 0]
-        packed.append(
-            pack(BodyParameters(rotations, betas, crop_camera_of(transl + root, crop, focal, center)))
-        )
-    return Pairs(person, packed[0], packed[1], np.array([pair[3] for pair in pairs], np.float32))
+    numbers = numbers.flatten(0, 1)
+    rotations = axis_angle_to_matrix(numbers[:, :72].unflatten(-1, (24, 3)))
+    betas, transl = numbers[:, 72:82], numbers[:, 82:]
+    # The crop camera places the root joint; transl is added to a body whose root rests elsewhere.
+    root = body.kinematics(rotations, betas).joints[:, 0]
+    packed = pack(BodyParameters(rotations, betas, crop_camera_of(transl + root, crop, focal, center)))
+    advantage = torch.tensor([one.advantage for one in found], dtype=torch.float32)
+    return Preferred(person, packed.unflatten(0, (-1, bodies)), advantage)
 
 
 def _reasons(counts: Counter[str]) -> str:

@@ -1,15 +1,20 @@
-"""Preference optimisation of the denoiser: Diffusion-DPO against the frozen base, anchored on the winner.
+"""Preference optimisation of the denoiser against the frozen base: three objectives, one interface.
 
-With e the denoiser's error on a noised body (policy theta, reference ref; winner w, loser l; one noise and
-one timestep for all four),
+With e the denoiser's error on a noised body (policy theta, reference ref), all bodies of a person under one noise and
+at one timestep, and rise = e_theta - e_ref:
 
-    r    = -beta / 2 * [(e_theta_w - e_theta_l) - (e_ref_w - e_ref_l)]        the implicit reward's margin
-    loss = -log sigmoid(r) + anchor * beta / 2 * max(0, e_theta_w - e_ref_w)
+    dpo     r    = -beta / 2 * (rise_w - rise_l)                                 the implicit reward's margin
+            loss = -log sigmoid(r)
+    group   loss = beta / 2 * sum_i A_i rise_i / M, where a bad one's rise counts up to ``TRUST / beta``
+    sft     loss = beta / 2 * e_theta_w
 
-(Wallace et al., CVPR 2024, eq. 14, omega constant, T inside beta). DPO alone is content when the winner gets
-worse as long as the loser gets worse faster; the anchor is SFT on those winners that got worse, in DPO's own
-unit. SFT on all of them did harm: winners are the model's own draws, and it learned their noise by heart.
-Encoder and regressor are frozen, so policy and reference diffuse residuals to the same initial estimate.
+    each + anchor * beta / 2 * max(0, rise_w)
+
+(dpo: Wallace et al., CVPR 2024, eq. 14, omega constant, T inside beta. group: arXiv 2602.19180, section 3.3; its linear
+loss has no bottom where A < 0, so a bad hypothesis is pushed away only so far.) DPO alone is content when the winner
+gets worse as long as the loser gets worse faster; the anchor is SFT on those winners that got worse, in DPO's own
+unit. ``sft`` is what the others have to beat. Encoder and regressor are frozen, so policy and reference diffuse
+residuals to the same initial estimate.
 """
 
 import copy
@@ -29,6 +34,10 @@ from alignhmr.core.diffusion.model import BaseModel
 from alignhmr.core.diffusion.parameters import CAMERA, POSE, SHAPE, SIZE, unpack
 from alignhmr.core.metrics.positions import mpjpe_mm
 
+Objective = Literal["dpo", "group", "sft"]
+TRUST = 4.0
+"""Rise of a bad hypothesis' error, times beta, up to which ``group`` pushes: there DPO's sigmoid is 0.88."""
+
 
 @dataclass(frozen=True)
 class PreferenceConfig:
@@ -37,7 +46,7 @@ class PreferenceConfig:
     beta: float = 1000.0
     """Strength of the hold on the reference. Under about 500 the model breaks while accuracy shines."""
     anchor: float = 0.1
-    """Pull on a winner that got worse, as a share of DPO's at the start; 0 is plain DPO. On 600 made people,
+    """Pull on a winner that got worse, as a share of DPO's at the start; 0 is none. On 600 made people,
     ranked by their true error with noise, zero-noise error fell by 1.5 % with 0, by 1.2 % with 0.1 (and the
     spread of the hypotheses stayed), by 0.8 % with 0.5."""
     pose: float = 1.0
@@ -45,6 +54,7 @@ class PreferenceConfig:
     camera: float = 0.25
     """Weights of the three parts of the error; it is their weighted mean. One photo says little of shape, and
     the crop camera is fitted to the keypoints afterwards."""
+    objective: Objective = "dpo"
 
     def dimension_weights(self) -> Float[Tensor, "params"]:
         """A weight per dimension that turns the sum of squares into the weighted mean of part means."""
@@ -56,18 +66,40 @@ class PreferenceConfig:
 
 @dataclass(frozen=True)
 class PreferenceBatch:
-    """Pairs of bodies for the same person, and the draw that all four errors share."""
+    """Bodies of the same person, best first, and the draw that all their errors share."""
 
     evidence: Encoded
     """What the base's frozen encoder made of each person."""
-    winner: Float[Tensor, "pairs params"]
-    loser: Float[Tensor, "pairs params"]
-    noise: Float[Tensor, "pairs params"]
-    t: Int[Tensor, "pairs"]
+    bodies: Float[Tensor, "rows bodies params"]
+    """Winner and loser, or a whole group."""
+    advantage: Float[Tensor, "rows bodies"]
+    """By how many standard deviations each is better than its group; 1 and -1 of a pair."""
+    noise: Float[Tensor, "rows params"]
+    t: Int[Tensor, "rows"]
+    reference: Float[Tensor, "rows bodies"] | None = None
+    """Errors of the reference, where they are known already (``reference_cache.py``)."""
+
+    @classmethod
+    def of_pairs(
+        cls, evidence: Encoded, winner: Float[Tensor, "rows params"], loser: Float[Tensor, "rows params"],
+        noise: Float[Tensor, "rows params"], t: Int[Tensor, "rows"],
+    ) -> "PreferenceBatch":  # fmt: skip
+        advantage = winner.new_tensor([1.0, -1.0]).expand(len(winner), 2)
+        return cls(evidence, torch.stack([winner, loser], 1), advantage, noise, t)
+
+    @property
+    def winner(self) -> Float[Tensor, "rows params"]:
+        return self.bodies[:, 0]
+
+    @property
+    def loser(self) -> Float[Tensor, "rows params"]:
+        return self.bodies[:, -1]
 
     def to(self, device: torch.device | str) -> "PreferenceBatch":
-        moved = {field.name: getattr(self, field.name).to(device) for field in dataclasses.fields(self)}
-        return PreferenceBatch(**moved)
+        values = ((field.name, getattr(self, field.name)) for field in dataclasses.fields(self))
+        return PreferenceBatch(
+            **{name: None if value is None else value.to(device) for name, value in values}
+        )
 
 
 class PreferenceObjective(nn.Module):
@@ -85,48 +117,60 @@ class PreferenceObjective(nn.Module):
         self.register_buffer("weights", self.config.dimension_weights(), persistent=False)
 
     def forward(self, batch: PreferenceBatch) -> tuple[Float[Tensor, ""], dict[str, float]]:
-        with torch.no_grad():
-            encoded = batch.evidence
-            initial = self.reference.regress(encoded)
-            winner = self.reference.residual(batch.winner, initial)
-            loser = self.reference.residual(batch.loser, initial)
-            reference_w = self._error(self.reference, winner, batch, encoded)
-            reference_l = self._error(self.reference, loser, batch, encoded)
-        policy_w = self._error(self.policy, winner, batch, encoded)
-        policy_l = self._error(self.policy, loser, batch, encoded)
-        return preference_loss(policy_w, policy_l, reference_w, reference_l, self.config)
+        x0 = self._residuals(batch)
+        reference = batch.reference if batch.reference is not None else self.reference_errors(batch, x0)
+        policy = self._errors(self.policy, x0, batch)
+        return preference_loss(policy, reference, batch.advantage, self.config)
 
-    def _error(
-        self, model: BaseModel, x0: Tensor, batch: PreferenceBatch, encoded: Encoded
-    ) -> Float[Tensor, "pairs"]:
-        noised = schedule.add_noise(x0, batch.noise, batch.t)
-        predicted = model.denoise(noised[:, None], batch.t[:, None], encoded)[:, 0]
+    @torch.no_grad()
+    def reference_errors(
+        self, batch: PreferenceBatch, x0: Tensor | None = None
+    ) -> Float[Tensor, "rows bodies"]:
+        """What never changes in a run."""
+        return self._errors(self.reference, self._residuals(batch) if x0 is None else x0, batch)
+
+    @torch.no_grad()
+    def _residuals(self, batch: PreferenceBatch) -> Float[Tensor, "rows bodies params"]:
+        initial = self.reference.regress(batch.evidence)
+        return self.reference.residual(batch.bodies, initial[:, None].expand_as(batch.bodies))
+
+    def _errors(
+        self, model: BaseModel, x0: Float[Tensor, "rows bodies params"], batch: PreferenceBatch
+    ) -> Float[Tensor, "rows bodies"]:
+        bodies = x0.shape[1]
+        t = batch.t[:, None].expand(-1, bodies)
+        noised = schedule.add_noise(x0, batch.noise[:, None].expand_as(x0), t)
+        predicted = model.denoise(noised, t, batch.evidence)
         # A hypothesis far out would decide the whole batch; 25 is five standard deviations.
         return ((predicted - x0).square().clamp(max=25) * self.weights).sum(-1)
 
 
 def preference_loss(
-    policy_w: Float[Tensor, "pairs"],
-    policy_l: Float[Tensor, "pairs"],
-    reference_w: Float[Tensor, "pairs"],
-    reference_l: Float[Tensor, "pairs"],
-    config: PreferenceConfig,
-) -> tuple[Float[Tensor, ""], dict[str, float]]:
-    """The objective from the four errors, and what to watch: means over pairs, so that workers' average."""
-    rise_w, rise_l = policy_w - reference_w, policy_l - reference_l
-    margin = -config.beta / 2 * (rise_w - rise_l)
-    dpo = -nn.functional.logsigmoid(margin).mean()
-    loss = dpo + config.anchor * config.beta / 2 * rise_w.clamp_min(0).mean()
+    policy: Float[Tensor, "rows bodies"], reference: Float[Tensor, "rows bodies"],
+    advantage: Float[Tensor, "rows bodies"], config: PreferenceConfig,
+) -> tuple[Float[Tensor, ""], dict[str, float]]:  # fmt: skip
+    """The objective from the errors, best first, and what to watch: means over rows, so that workers' average."""
+    rise = policy - reference
+    margin = -config.beta / 2 * (rise[:, 0] - rise[:, -1])
+    half = config.beta / 2
+    if config.objective == "dpo":
+        preferred = -nn.functional.logsigmoid(margin).mean()
+    elif config.objective == "group":
+        pushed = torch.where(advantage < 0, rise.clamp(max=TRUST / config.beta), rise)
+        preferred = half * (advantage * pushed).mean()
+    else:
+        preferred = half * policy[:, 0].mean()
+    loss = preferred + config.anchor * half * rise[:, 0].clamp_min(0).mean()
     with torch.no_grad():
         watched = {
-            "dpo": dpo,
+            config.objective: preferred,
             # A pair on which nothing has moved is half right.
             "accuracy": ((margin > 0).float() + 0.5 * (margin == 0).float()).mean(),
             "margin": margin.mean(),
-            "winner_error": policy_w.mean(),
-            "winner_reference": reference_w.mean(),
-            "loser_error": policy_l.mean(),
-            "loser_reference": reference_l.mean(),
+            "winner_error": policy[:, 0].mean(),
+            "winner_reference": reference[:, 0].mean(),
+            "loser_error": policy[:, -1].mean(),
+            "loser_reference": reference[:, -1].mean(),
         }
     return loss, {name: float(value.detach()) for name, value in watched.items()}
 

@@ -134,7 +134,8 @@ class GroupSampler:
     def _resized(self, condition: Condition) -> Condition:
         """With crops as the base wants them; the batch holds the scorer's."""
         side = self.base.config.crop_px
-        if not self.base.sees_pixels or not len(condition.crops) or condition.crops.shape[-1] == side:
+        as_they_are = condition.crops.shape[-1] == side or condition.crops.shape[1] != 3
+        if not self.base.sees_pixels or not len(condition.crops) or as_they_are:
             return condition
         crops = nn.functional.interpolate(
             condition.crops, (side, side), mode="bilinear", antialias=True, align_corners=False

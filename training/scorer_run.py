@@ -21,6 +21,7 @@ from alignhmr.training.base_batches import SMALLEST_PX, PictureBatches
 from alignhmr.training.base_run import data_of, opened, samplers
 from alignhmr.training.course import Course, Judged
 from alignhmr.training.held_out import HeldOut
+from alignhmr.training.looks import Looks, looks_for
 from alignhmr.training.loop import Step, Trainer
 from alignhmr.training.mixture import Mixture, OpenLocation, local_folder
 from alignhmr.training.prefetch import prefetched
@@ -47,12 +48,14 @@ class ScorerPlan:
     minutes: float | None = None
     preset: str = ""
     threads: int = 1
+    looks: str | None = None
+    """Folder for features of eyes that never learn; None works them out each time."""
 
     def open(self) -> "ScorerRun":
         body, mixture, judges = opened(self)
         return ScorerRun.with_data(
             self.recipe, self.clips, body, mixture, judges, base=self.base, seed=self.seed, minutes=self.minutes,
-            preset=self.preset,
+            preset=self.preset, looks=self.looks,
         )  # fmt: skip
 
 
@@ -70,6 +73,7 @@ class ScorerRun:
     seed: int
     minutes: float | None
     about: dict[str, Any]
+    looks: str | None = None
 
     kind = "scorer"
 
@@ -77,7 +81,7 @@ class ScorerRun:
     def with_data(
         cls, recipe: ScorerRecipe, clips: tuple[Clip, ...], body: BodyModel, mixture: Mixture | None,
         judges: HeldOut | None, *, base: str = "starter", seed: int = 0, minutes: float | None = None,
-        preset: str = "",
+        preset: str = "", looks: str | None = None,
     ) -> "ScorerRun":  # fmt: skip
         """Without a mixture the scorer sees no pixels, whatever the recipe says: nothing would teach it to."""
         base_path = resolve(base, "base")
@@ -88,7 +92,7 @@ class ScorerRun:
         about |= data_of(mixture, judges, body)
         if mixture is None:
             recipe = recipe.blind()
-        return cls(recipe, body, base_model, training, held_out, mixture, judges, seed, minutes, about)
+        return cls(recipe, body, base_model, training, held_out, mixture, judges, seed, minutes, about, looks)
 
     def first_model(self) -> HMRScorer:
         """New weights, but for eyes: those of the base, if they are of one kind, or what was pretrained."""
@@ -96,9 +100,9 @@ class ScorerRun:
         scorer = HMRScorer(self.recipe.model)
         if scorer.image is not None:
             theirs = self.base.encoder.image
-            if isinstance(theirs, PointTokens) and theirs.patches == scorer.image.patches:
+            if type(theirs) is type(scorer.image) and theirs.patches == scorer.image.patches:
                 scorer.image.load_state_dict(theirs.state_dict())
-            else:
+            elif isinstance(scorer.image, PointTokens):
                 scorer.image.backbone.read(fetch("backbone") / "efficientnet-lite0.pth")
         return scorer
 
@@ -133,13 +137,22 @@ class ScorerRun:
         recipe, pictures = self.recipe, None
         if self.mixture is not None:
             pictures = PictureBatches(
-                self.mixture, self.body, recipe.sightings, self._crop_px(), recipe.augmentation
-            )
+                self.mixture, self.body, recipe.sightings, self._crop_px(), recipe.augmentation, self._looks()
+            )  # fmt: skip
         groups = scorer_training.GroupSampler(self.base, self.body, recipe.own, recipe.perturbed, recipe.drop)
         stream = scorer_training.group_batches(
             self.training, groups, recipe.batch_size, self.seed, start, pictures, place.rank, place.world
         )
         return prefetched(stream)
+
+    def _looks(self) -> Looks | None:
+        """Where everyone who looks has eyes that never learn."""
+        eyes = {self.recipe.model.image, self.base.config.image} - {"none"}
+        return (
+            looks_for(*eyes, self.looks, self.mixture)
+            if len(eyes) == 1 and self.mixture is not None
+            else None
+        )
 
     def _crop_px(self) -> int:
         """Of crops that scorer and base both look at, each at its own size."""

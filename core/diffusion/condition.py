@@ -33,8 +33,8 @@ class Condition:
     keypoints: Float[Tensor, "people keypoints 3"]
     """x, y over the crop and confidence; zeros where a keypoint was not seen."""
     look: Float[Tensor, "people 3"]
-    crops: Float[Tensor, "images 3 side side"]
-    """RGB, 0..255, of those who have one, in their order."""
+    crops: Float[Tensor, "images channels side side"]
+    """RGB, 0..255, of those who have one, in their order; or what an encoder that is never trained made of them."""
     has_keypoints: Bool[Tensor, "people"]
     has_look: Bool[Tensor, "people"]
     has_image: Bool[Tensor, "people"]
@@ -146,7 +146,7 @@ def make_condition(
     crop_px: Float[Tensor, "people 3"],
     focal_px: Float[Tensor, "people"],
     center_px: Float[Tensor, "people 2"],
-    crops: Float[Tensor, "images 3 side side"] | None = None,
+    crops: Float[Tensor, "images channels side side"] | None = None,
     has_image: Bool[Tensor, "people"] | None = None,
 ) -> Condition:
     """From what was seen; finite whatever the keypoints are, as long as the crop is.

@@ -12,6 +12,9 @@ from alignhmr.core.body.skeleton import KEYPOINTS
 from alignhmr.core.diffusion.condition import Condition
 from alignhmr.core.diffusion.image_tokens import ImageTokens, PointTokens
 from alignhmr.core.diffusion.patch_tokens import PatchTokens
+from alignhmr.core.diffusion.pose_tokens import PoseTokens
+
+ImageEncoder = PointTokens | PatchTokens | PoseTokens
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,7 @@ class ResidualBlock(nn.Module):
 class MlpEncoder(nn.Module):
     """A linear map of each kind of evidence, or a learned vector where it is missing; their sum through blocks."""
 
-    def __init__(self, width: int, blocks: int, image: PointTokens | PatchTokens | None) -> None:
+    def __init__(self, width: int, blocks: int, image: ImageEncoder | None) -> None:
         super().__init__()
         self.image = image
         if image is not None:

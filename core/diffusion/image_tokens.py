@@ -119,21 +119,21 @@ def keypoint_maps(
     Shown to the layers that look at the picture, they say whom to look at, and leave only what is wrong with them to be
     found; a keypoint that wasn't seen shows nothing.
     """
-    x = (torch.arange(columns, device=keypoints.device) + 0.5) * 2 / columns - 1
-    y = (torch.arange(rows, device=keypoints.device) + 0.5) * 2 / rows - 1
+    x, y = middles(columns, keypoints), middles(rows, keypoints)
     across = torch.exp(-(((keypoints[..., :1] - x) * columns / 2) ** 2) / 2)
     down = torch.exp(-(((keypoints[..., 1:2] - y) * rows / 2) ** 2) / 2)
     return keypoints[..., 2, None, None] * down[..., :, None] * across[..., None, :]
 
 
+def middles(count: int, like: Tensor) -> Float[Tensor, "{count}"]:
+    """Where the middles of so many cells are, over the crop in [-1, 1]."""
+    return (torch.arange(count, device=like.device) + 0.5) * 2 / count - 1
+
+
 def cells(heat: Float[Tensor, "images points rows columns"]) -> Float[Tensor, "cells 2"]:
     """Where the cells of heat maps are, over the crop in [-1, 1]."""
     rows, columns = heat.shape[-2:]
-    y, x = torch.meshgrid(
-        (torch.arange(rows, device=heat.device) + 0.5) * 2 / rows - 1,
-        (torch.arange(columns, device=heat.device) + 0.5) * 2 / columns - 1,
-        indexing="ij",
-    )
+    y, x = torch.meshgrid(middles(rows, heat), middles(columns, heat), indexing="ij")
     return torch.stack([x.flatten(), y.flatten()], -1)
 
 
@@ -144,10 +144,15 @@ def heat_loss(
 
     The means of heat maps alone are learned slowly: far from the truth, a cell's share in the mean hardly matters.
     """
-    width = 2 / heat.shape[-1]
-    square = (places[..., None, :] - cells(heat)).square().sum(-1)
-    target = (-square / (2 * width**2)).softmax(-1)
-    return -(target * heat.flatten(-2).log_softmax(-1)).sum(-1)
+    rows, columns = heat.shape[-2:]
+    width = 2 / columns
+    # A Gaussian is one of columns times one of rows: a pass over lines, not over cells.
+    across, down = (
+        (-((places[..., axis, None] - middles(count, heat)) ** 2) / (2 * width**2)).softmax(-1)
+        for axis, count in ((0, columns), (1, rows))
+    )
+    sure = heat.flatten(-2).log_softmax(-1).view_as(heat)
+    return -((sure * across[..., None, :]).sum(-1) * down).sum(-1)
 
 
 def mean_points(

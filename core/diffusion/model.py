@@ -17,14 +17,15 @@ from alignhmr.core.diffusion import schedule
 from alignhmr.core.diffusion.attention import Layers
 from alignhmr.core.diffusion.condition import Condition
 from alignhmr.core.diffusion.denoiser import MlpDenoiser
-from alignhmr.core.diffusion.encoder import Encoded, MlpEncoder
+from alignhmr.core.diffusion.encoder import Encoded, ImageEncoder, MlpEncoder
 from alignhmr.core.diffusion.image_tokens import PointTokens
 from alignhmr.core.diffusion.kinematic_denoiser import KinematicDenoiser
 from alignhmr.core.diffusion.parameters import SIZE
 from alignhmr.core.diffusion.patch_tokens import PatchTokens
+from alignhmr.core.diffusion.pose_tokens import PoseTokens
 from alignhmr.core.diffusion.token_encoder import TokenEncoder
 from alignhmr.core.errors import InputError
-from alignhmr.core.perception import vision_backbone
+from alignhmr.core.perception import pose_features, vision_backbone
 
 TRANSFORMERS = "transformers:"
 """Before the folder or name of a vision model in ``BaseModelConfig.image``."""
@@ -34,11 +35,11 @@ TRANSFORMERS = "transformers:"
 class BaseModelConfig:
     """Parts and sizes of the networks."""
 
-    image: str = "efficientnet-lite0"
-    """What looks at pixels: EfficientNet-Lite0, or ``transformers:FOLDER`` of a vision model; "none" for a model
-    that looks at keypoints alone."""
-    crop_px: int = 128
-    """Side of the picture that it sees; a multiple of 32 for EfficientNet-Lite0."""
+    image: str = "blazepose"
+    """What looks at pixels: BlazePose's inner layers, EfficientNet-Lite0 ("efficientnet-lite0"), or
+    ``transformers:FOLDER`` of a vision model; "none" for a model that looks at keypoints alone."""
+    crop_px: int = 256
+    """Side of the picture that it sees: 256 for BlazePose, a multiple of 32 for EfficientNet-Lite0."""
     width: int = 640
     encoder_blocks: int = 3
     denoiser_width: int = 512
@@ -91,6 +92,11 @@ class BaseModel(nn.Module):
     def sees_pixels(self) -> bool:
         return self.config.image != "none"
 
+    @property
+    def reads_features(self) -> bool:
+        """Whether ``pose_tokens.features_of`` may stand in for crops."""
+        return isinstance(self.encoder.image, PoseTokens)
+
     def encode(self, condition: Condition) -> Encoded:
         """Once per person, however many hypotheses follow."""
         return self.encoder(condition)
@@ -139,7 +145,7 @@ class BaseModel(nn.Module):
         return initial + x * self.residual_std
 
 
-def _image_encoder(c: BaseModelConfig) -> PointTokens | PatchTokens | None:
+def _image_encoder(c: BaseModelConfig) -> ImageEncoder | None:
     if c.image == "none":
         return None
     if c.image.startswith(TRANSFORMERS):
@@ -149,16 +155,20 @@ def _image_encoder(c: BaseModelConfig) -> PointTokens | PatchTokens | None:
                 f"crops of {c.crop_px} px hold nothing; give the side of the vision model's input"
             )
         return PatchTokens(c.backbone, trained=c.train_image)
+    if c.image == "blazepose":
+        if c.crop_px != pose_features.INPUT:
+            raise InputError(f"BlazePose looks at crops of {pose_features.INPUT} px, not of {c.crop_px}")
+        return PoseTokens()
     if c.image != "efficientnet-lite0":
         raise InputError(
-            f"unknown image encoder {c.image!r}; choose efficientnet-lite0, transformers:FOLDER or none"
+            f"unknown image encoder {c.image!r}; choose blazepose, efficientnet-lite0, transformers:FOLDER or none"
         )
     if c.crop_px % 32 or c.crop_px <= 0:
         raise InputError(f"crops of {c.crop_px} px don't divide into strides of 32; give a multiple of 32")
     return PointTokens(c.crop_px, trained=c.train_image)
 
 
-def _encoder(c: BaseModelConfig, image: PointTokens | PatchTokens | None) -> MlpEncoder | TokenEncoder:
+def _encoder(c: BaseModelConfig, image: ImageEncoder | None) -> MlpEncoder | TokenEncoder:
     if c.parts == "mlp":
         return MlpEncoder(c.width, c.encoder_blocks, image)
     if c.parts == "transformer":

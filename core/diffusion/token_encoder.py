@@ -13,9 +13,8 @@ from torch import Tensor, nn
 from alignhmr.core.body.skeleton import KEYPOINTS
 from alignhmr.core.diffusion.attention import Layer, Layers
 from alignhmr.core.diffusion.condition import Condition
-from alignhmr.core.diffusion.encoder import Encoded
-from alignhmr.core.diffusion.image_tokens import POINTS, ImageTokens, PointTokens, cells
-from alignhmr.core.diffusion.patch_tokens import PatchTokens
+from alignhmr.core.diffusion.encoder import Encoded, ImageEncoder
+from alignhmr.core.diffusion.image_tokens import POINTS, ImageTokens, cells
 
 _OCTAVES = 6
 """Of waves over the crop, from twice its side down to a sixteenth of it: about a patch."""
@@ -26,7 +25,7 @@ class TokenEncoder(nn.Module):
     """Linear maps of each kind of evidence, plus what each token is and where; then layers of attention."""
 
     def __init__(
-        self, width: int, blocks: int, heads: int, feed_forward: int, image: PointTokens | PatchTokens | None
+        self, width: int, blocks: int, heads: int, feed_forward: int, image: ImageEncoder | None
     ) -> None:
         super().__init__()
         self.image = image

@@ -18,7 +18,9 @@ from torch import Tensor, nn
 from alignhmr.core.body.skeleton import JOINTS, KEYPOINTS, PARENTS
 from alignhmr.core.diffusion.attention import Layer, Layers
 from alignhmr.core.diffusion.image_tokens import POINTS, ImageTokens, PointTokens
+from alignhmr.core.diffusion.pose_tokens import PoseTokens
 from alignhmr.core.errors import InputError
+from alignhmr.core.perception.pose_features import INPUT
 from alignhmr.core.scoring.evidence import Claim, Evidence
 
 _N, _J = len(KEYPOINTS), len(JOINTS)
@@ -34,10 +36,10 @@ _NEAREST_JOINT = (
 
 @dataclass(frozen=True)
 class ScorerConfig:
-    image: str = "efficientnet-lite0"
-    """What looks at pixels, or "none"."""
-    crop_px: int = 128
-    """Side of the picture that it sees; a multiple of 32."""
+    image: str = "blazepose"
+    """What looks at pixels, "blazepose" or "efficientnet-lite0", or "none"."""
+    crop_px: int = 256
+    """Side of the picture that it sees: 256 for BlazePose, a multiple of 32 for EfficientNet-Lite0."""
     train_image: bool = True
     token_width: int = 48
     heads: int = 4
@@ -107,6 +109,11 @@ class HMRScorer(nn.Module):
     @property
     def sees_pixels(self) -> bool:
         return self.image is not None
+
+    @property
+    def reads_features(self) -> bool:
+        """Whether ``pose_tokens.features_of`` may stand in for crops."""
+        return isinstance(self.image, PoseTokens)
 
     def forward(self, evidence: Evidence, claim: Claim) -> Rating:
         return self.rate(self.look(evidence), claim)
@@ -217,11 +224,17 @@ def _at(
     return nn.functional.grid_sample(maps, xy, align_corners=False).permute(0, 2, 3, 1)
 
 
-def _image(c: ScorerConfig) -> PointTokens | None:
+def _image(c: ScorerConfig) -> PointTokens | PoseTokens | None:
     if c.image == "none":
         return None
+    if c.image == "blazepose":
+        if c.crop_px != INPUT:
+            raise InputError(f"BlazePose looks at crops of {INPUT} px, not of {c.crop_px}")
+        return PoseTokens()
     if c.image != "efficientnet-lite0":
-        raise InputError(f"unknown image encoder {c.image!r} of a scorer; choose efficientnet-lite0 or none")
+        raise InputError(
+            f"unknown image encoder {c.image!r} of a scorer; choose blazepose, efficientnet-lite0 or none"
+        )
     if c.crop_px % 32 or c.crop_px <= 0:
         raise InputError(f"crops of {c.crop_px} px don't divide into strides of 32; give a multiple of 32")
     return PointTokens(c.crop_px, trained=c.train_image)

@@ -67,8 +67,8 @@ class Observations:
     """The detector's, over the crop, in 0..1; zeros where there is none."""
     has_silhouette: Bool[Tensor, "batch"]
     has_image: Bool[Tensor, "batch"]
-    crops: Float[Tensor, "images 3 side side"]
-    """RGB, 0..255, of those who have one, in their order."""
+    crops: Float[Tensor, "images channels side side"]
+    """As in ``Condition``."""
 
     def __len__(self) -> int:
         return len(self.betas)
@@ -123,7 +123,9 @@ class ObservationSampler:
         transl[:, :2] -= middle_m[:, :2]
 
         true_px = project(points.keypoints + transl[:, None], focal, center)
-        keypoints_px = _detect(true_px, torch.stack([width, torch.full((count,), height)], -1), generator)
+        keypoints_px = simulate_detection(
+            true_px, torch.stack([width, torch.full((count,), height)], -1), generator
+        )
         crop = person_square(keypoint_box(keypoints_px, 2 * center))
         # The detector's box is never exact: the crop's place and size wander as the keypoints' box does.
         half = crop[:, 2:] / 2
@@ -151,11 +153,12 @@ class ObservationSampler:
         )
 
 
-def _detect(
+def simulate_detection(
     true_px: Float[Tensor, "batch keypoints 2"],
     picture_px: Float[Tensor, "batch 2"],
     generator: torch.Generator,
 ) -> Float[Tensor, "batch keypoints 3"]:
+    """x, y and confidence as a detector would report true keypoints; everyone's follow from their row alone."""
     count = len(true_px)
 
     def chance(probability: float, *size: int) -> Tensor:

@@ -109,7 +109,7 @@ class Recover(_PersonStage):
             return with_columns(table, **told)
 
     def answer(self, row: Row) -> Columns:
-        return {"bodies": bodies.pack(*self.recoverer.hypothesise(self.request(row)))}
+        return {"bodies": bodies.pack(*self.recoverer.proposed(self.request(row)))}
 
 
 class Score(_PersonStage):

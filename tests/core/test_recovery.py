@@ -10,7 +10,7 @@ from alignhmr.core.body.model import BodyModel
 from alignhmr.core.checkpoints import load_checkpoint, resolve
 from alignhmr.core.diffusion.condition import CROP_MARGIN
 from alignhmr.core.errors import AcceleratorError, InputError
-from alignhmr.core.geometry.rotations import axis_angle_to_matrix
+from alignhmr.core.geometry.rotations import axis_angle_to_matrix, nearest_rotation
 from alignhmr.core.perception.assets import fetch
 from alignhmr.core.records import Intrinsics, Person, Picture
 from alignhmr.core.recovery import Recoverer, RecoveryRequest, resolve_device
@@ -151,6 +151,19 @@ def test_devices_that_are_not_there_are_refused() -> None:
     if not torch.cuda.is_available():
         with pytest.raises(AcceleratorError, match="no CUDA GPU"):
             resolve_device("cuda")
+
+
+def test_the_answer_is_the_mean_of_the_best_where_there_are_enough(recoverer: Recoverer, made) -> None:
+    request = made[1][0]
+    many, few = recoverer.recover_batch([replace(request, hypotheses=20), replace(request, hypotheses=7)])
+    assert many.selected == 19 and few.selected == few.hypotheses.scores.argmax()
+    np.testing.assert_array_equal(many.hypotheses.pose_aa[:7], few.hypotheses.pose_aa)
+    best = np.argsort(-many.hypotheses.scores[:19])[:5]
+    matrices = axis_angle_to_matrix(torch.from_numpy(many.hypotheses.pose_aa))
+    expected = nearest_rotation(matrices[best].mean(0))
+    torch.testing.assert_close(matrices[19], expected, atol=1e-4, rtol=0)
+    np.testing.assert_allclose(many.hypotheses.betas[19], many.hypotheses.betas[best].mean(0), atol=1e-5)
+    assert many.hypotheses.scores[19] >= np.median(many.hypotheses.scores), "it agrees with the others"
 
 
 def test_a_calibrated_model_tells_how_far_off_each_joint_may_be(recoverer: Recoverer, made) -> None:

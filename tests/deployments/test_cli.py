@@ -12,7 +12,8 @@ from alignhmr.deployments import cli
 
 RUNNER = CliRunner()
 COMMANDS = [
-    "label", "synth", "prepare", "serve", "predict", "demo", "assets", "train base", "train scorer", "train dpo",
+    "label", "synth", "prepare", "serve", "predict", "demo", "assets", "improve", "train base", "train scorer",
+    "train dpo", "train group", "train sft",
     "body import", "body export", "rows count", "rows show", "rows disagreements", "rows export",
 ]  # fmt: skip
 
@@ -151,7 +152,7 @@ def test_train_base_passes_everything_on(run, monkeypatch) -> None:
     assert vars(launch) == {
         "preset": "full", "out": Path("o"), "data": ["a=2", "s3://b/c"], "held_out": "t", "workers": 2, "minutes": 3.0,
         "seed": 4, "resume": True, "overwrite": True, "mlflow": "file:m", "device": "cpu", "body": "open",
-        "config": None,
+        "config": None, "looks": None,
     }  # fmt: skip
 
 

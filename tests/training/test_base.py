@@ -16,7 +16,9 @@ from alignhmr.training.augmentation import AS_IT_IS, observe
 from alignhmr.training.base import BaseStep, DropRates, drop, learnable, true_packed
 from alignhmr.training.base_batches import Rows
 
-SEEING = BaseModelConfig(crop_px=32, width=32, encoder_blocks=1, denoiser_width=32, denoiser_blocks=1)
+SEEING = BaseModelConfig(
+    "efficientnet-lite0", 32, width=32, encoder_blocks=1, denoiser_width=32, denoiser_blocks=1
+)
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,3 @@
-import itertools
 import logging
 
 import numpy as np
@@ -7,12 +6,11 @@ import pytest
 import torch
 
 from alignhmr.core.diffusion.parameters import unpack
-from alignhmr.core.diffusion.schedule import sampling_steps
 from alignhmr.core.errors import CompatibilityError, InputError
 from alignhmr.core.geometry.cameras import lift_crop_camera
 from alignhmr.core.geometry.rotations import axis_angle_to_matrix, geodesic_angle
 from alignhmr.core.perception.views import to_jpeg
-from alignhmr.training.data import pair_batches, read_labels, split
+from alignhmr.training.data import read_labels, split
 
 
 @pytest.fixture
@@ -20,17 +18,10 @@ def labels(bench):
     return read_labels(bench.folder, bench.body, bench.digest)
 
 
-@pytest.fixture
-def batches(bench, labels):
-    """``pair_batches`` of the labels, with what the bench's model makes of the people."""
-    evidence = labels.people.encoded(bench.model())
-    return lambda *arguments, **options: pair_batches(labels, evidence, *arguments, **options)
-
-
 def test_pairs_hold_the_bodies_of_the_rows(bench, labels):
     """Winner and loser, unpacked and lifted, are the row's pose, shape and translation."""
     by_image = {row["image_sha256"]: row for row in bench.rows}
-    pairs, people = labels.pairs, labels.people
+    pairs, people = labels.preferred, labels.people
     assert len(pairs) == sum(len(row["pairs"] or ()) for row in bench.rows)
     seen: dict[int, int] = {}
     for i, person in enumerate(pairs.person):
@@ -95,7 +86,7 @@ def test_split_never_parts_a_picture_and_is_stable(bench, made, tmp_path):
     fewer = split(read("some", rows[:15]), 0.3)
     assert set(fewer[1].people.image_sha256) <= sides[1]
     for part in (training, held_out):
-        assert not len(part.pairs) or part.pairs.person.max() < len(part.people)
+        assert not len(part.preferred) or part.preferred.person.max() < len(part.people)
 
 
 def test_split_of_two_pictures_holds_one_out_and_of_one_none(bench, made, tmp_path):
@@ -168,32 +159,29 @@ def test_folders_that_hold_no_rows(bench, tmp_path, what):
         read_labels(folder, bench.body, bench.digest)
 
 
-def test_workers_share_one_global_batch(batches):
-    one = list(itertools.islice(batches(8, seed=4), 3))
-    two = [list(itertools.islice(batches(8, seed=4, rank=r, world=2), 3)) for r in (0, 1)]
-    for whole, *parts in zip(one, *two, strict=True):
-        evidence = torch.cat([part.evidence.vector for part in parts])
-        assert torch.equal(whole.evidence.vector, evidence)
-        for name in ("winner", "loser", "noise", "t"):
-            joined = torch.cat([getattr(part, name) for part in parts])
-            assert torch.equal(getattr(whole, name), joined)
+def test_groups_are_all_hypotheses_best_first(bench, made, tmp_path):
+    rows = [dict(row) for row in bench.rows]
+    rows[2]["vetoes"] = ["limits"] + [None] * 5
+    labels = read_labels(made.write_rows(tmp_path, rows), bench.body, bench.digest, objective="group")
+    groups, by_image = labels.preferred, {row["image_sha256"]: row for row in rows}
+    assert len(groups) and groups.bodies.shape[1] == 6
+    torch.testing.assert_close(groups.advantage.sum(1), torch.zeros(len(groups)), atol=1e-4, rtol=0)
+    for person, bodies, advantage in zip(groups.person, groups.bodies, groups.advantage, strict=True):
+        row = by_image[labels.people.image_sha256[person]]
+        scores = np.array(row["scores"], np.float64)
+        if row is rows[2]:
+            scores[0] = scores.min()
+        order = np.argsort(-scores, kind="stable")
+        betas = torch.tensor(np.array(row["betas"])[order], dtype=torch.float32)
+        torch.testing.assert_close(unpack(bodies).betas, betas)
+        expected = (scores - scores.mean()) / scores.std()
+        np.testing.assert_allclose(advantage.numpy(), expected[order], atol=1e-3)
 
 
-def test_a_resumed_stream_goes_on_and_an_epoch_holds_each_pair_once(labels, batches):
-    count = len(labels.pairs)
-    stream = list(itertools.islice(batches(5, seed=4), 12))
-    resumed = next(batches(5, seed=4, start=7))
-    assert torch.equal(stream[7].winner, resumed.winner) and torch.equal(stream[7].noise, resumed.noise)
-    epoch = next(batches(count, seed=4))
-    assert sorted(epoch.winner[:, 0].tolist()) == sorted(labels.pairs.winner[:, 0].tolist())
-    following = next(batches(count, seed=4, start=1))
-    assert not torch.equal(epoch.winner, following.winner)
-
-
-def test_uneven_shares_are_refused(batches):
-    with pytest.raises(InputError, match="9 pairs"):
-        next(batches(9, seed=0, world=2))
-
-
-def test_only_timesteps_that_sampling_visits_are_drawn(batches):
-    assert set(next(batches(64, seed=2)).t.tolist()) == set(sampling_steps(4))
+def test_groups_of_several_sizes_are_refused(bench, made, tmp_path):
+    model = bench.model()
+    fewer = made.label_rows(model, bench.base, bench.body, bench.people.take(slice(0, 4)), hypotheses=5)
+    made.write_rows(tmp_path / "five", fewer, parts=1, hypotheses=5)
+    made.write_rows(tmp_path / "six", bench.rows, parts=1)
+    with pytest.raises(InputError, match="5 to 6 hypotheses"):
+        read_labels(tmp_path, bench.body, bench.digest, objective="group")

@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from alignhmr.core.diffusion.parameters import CAMERA, POSE, SIZE
-from alignhmr.training.data import pair_batches, read_labels
+from alignhmr.training.data import read_labels
 from alignhmr.training.preference import (
+    TRUST,
     PreferenceBatch,
     PreferenceConfig,
     PreferenceObjective,
@@ -16,16 +17,17 @@ from alignhmr.training.preference import (
     preference_loss,
     rise_pct,
 )
+from alignhmr.training.preference_batches import preference_batches
 
 
 @pytest.fixture
 def batch(bench) -> PreferenceBatch:
     labels = read_labels(bench.folder, bench.body, bench.digest)
-    return next(pair_batches(labels, labels.people.encoded(bench.model()), 16, seed=1))
+    return next(preference_batches(labels, labels.people.encoded(bench.model()), 16, seed=1))
 
 
 def swapped(batch: PreferenceBatch) -> PreferenceBatch:
-    return PreferenceBatch(batch.evidence, batch.loser, batch.winner, batch.noise, batch.t)
+    return PreferenceBatch.of_pairs(batch.evidence, batch.loser, batch.winner, batch.noise, batch.t)
 
 
 def moved(bench, scale: float = 0.05) -> PreferenceObjective:
@@ -63,10 +65,12 @@ def test_a_step_moves_the_winner_down_relative_to_the_loser(bench, batch):
 def test_anchor_pulls_back_winners_that_got_worse_and_no_others():
     config = PreferenceConfig(beta=10.0, anchor=0.5)
     policy = torch.tensor([0.5, 0.3], requires_grad=True)  # above and below the reference of 0.4
-    loser, reference = torch.full((2,), 0.4), torch.full((2,), 0.4)
+    loser, reference = torch.full((2,), 0.4), torch.full((2, 2), 0.4)
+    better = torch.tensor([[1.0, -1.0]]).expand(2, 2)
     gradients = []
     for anchor in (0.5, 0.0):
-        loss, _ = preference_loss(policy, loser, reference, reference, replace(config, anchor=anchor))
+        errors = torch.stack([policy, loser], 1)
+        loss, _ = preference_loss(errors, reference, better, replace(config, anchor=anchor))
         gradients.append(torch.autograd.grad(loss, policy)[0])
     with_anchor, without = gradients
     assert with_anchor[0] - without[0] == pytest.approx(0.5 * 10 / 2 / 2)
@@ -112,8 +116,8 @@ def test_agrees_with_the_formula_in_float64():
     random = np.random.default_rng(0)
     config = PreferenceConfig(beta=700.0, anchor=0.3)
     errors = random.uniform(0.1, 0.13, size=(4, 9))
-    win, lose, ref_win, ref_lose = torch.tensor(errors, dtype=torch.float32)
-    loss, values = preference_loss(win, lose, ref_win, ref_lose, config)
+    told = torch.tensor(errors, dtype=torch.float32)
+    loss, values = preference_loss(told[:2].T, told[2:].T, torch.tensor([[1.0, -1.0]]).expand(9, 2), config)
     total = 0.0
     for policy_w, policy_l, reference_w, reference_l in errors.T:
         r = -700 / 2 * ((policy_w - policy_l) - (reference_w - reference_l))
@@ -125,7 +129,7 @@ def test_agrees_with_the_formula_in_float64():
 
 
 def test_a_hypothesis_far_out_stays_finite(bench, batch):
-    far = PreferenceBatch(batch.evidence, batch.winner, batch.loser + 1e6, batch.noise, batch.t)
+    far = PreferenceBatch.of_pairs(batch.evidence, batch.winner, batch.loser + 1e6, batch.noise, batch.t)
     objective = moved(bench)
     loss, _ = objective(far)
     loss.backward()
@@ -152,3 +156,63 @@ def test_alarm_when_the_winner_rises_while_accuracy_shines():
 
 def test_sizes(batch):
     assert batch.winner.shape == batch.noise.shape == (16, SIZE)
+
+
+def test_a_group_s_loss_in_float64_and_how_far_it_pushes():
+    """Bad ones count up to TRUST / beta, and no further; good ones are pulled as long as there is something to gain."""
+    random = np.random.default_rng(1)
+    beta, rows, size = 800.0, 5, 7
+    policy, reference = random.uniform(0.1, 0.12, size=(2, rows, size))
+    advantage = np.sort(random.normal(size=(rows, size)))[:, ::-1].copy()
+    advantage -= advantage.mean(1, keepdims=True)
+    config = PreferenceConfig(beta=beta, anchor=0.0, objective="group")
+    told = [torch.tensor(value, dtype=torch.float32) for value in (policy, reference, advantage)]
+    loss, values = preference_loss(*told, config)
+    total = 0.0
+    for a, rise in zip(advantage.ravel(), (policy - reference).ravel(), strict=True):
+        total += a * (min(rise, TRUST / beta) if a < 0 else rise)
+    assert loss.item() == pytest.approx(beta / 2 * total / (rows * size), rel=1e-4)
+    assert values["winner_error"] == pytest.approx(policy[:, 0].mean(), rel=1e-5)
+
+    errors = torch.full((1, 2), 0.1, requires_grad=True)
+    for away, expected in ((0.9, True), (1.1, False)):
+        moved = errors + torch.tensor([[0.0, away * TRUST / beta]])
+        loss, _ = preference_loss(moved, torch.full((1, 2), 0.1), torch.tensor([[1.0, -1.0]]), config)
+        [gradient] = torch.autograd.grad(loss, errors)
+        assert bool(gradient[0, 1] < 0) == expected and gradient[0, 0] > 0
+
+
+def test_a_group_at_the_reference_weighs_nothing_and_still_moves(bench):
+    labels = read_labels(bench.folder, bench.body, bench.digest, objective="group")
+    batch = next(preference_batches(labels, labels.people.encoded(bench.model()), 8, seed=1))
+    assert batch.bodies.shape == (8, 6, SIZE) and (batch.advantage[:, :-1] >= batch.advantage[:, 1:]).all()
+    objective = PreferenceObjective(bench.model(), PreferenceConfig(objective="group", anchor=0.0))
+    loss, values = objective(batch)
+    assert abs(loss.item()) < 1e-5 and values["accuracy"] == 0.5
+    loss.backward()
+    with torch.no_grad():
+        for parameter in objective.policy.trainable_in_alignment():
+            assert parameter.grad is not None
+            parameter -= 1e-6 * parameter.grad
+    after, values = objective(batch)
+    assert after.item() < 0 and values["margin"] > 0
+
+
+def test_winners_alone_are_learned_from_by_sft(bench, batch):
+    objective = PreferenceObjective(bench.model(), PreferenceConfig(beta=100.0, anchor=0.0, objective="sft"))
+    loss, values = objective(batch)
+    assert loss.item() == pytest.approx(100 / 2 * values["winner_error"], rel=1e-5)
+    other = PreferenceBatch.of_pairs(batch.evidence, batch.winner, batch.loser * 2, batch.noise, batch.t)
+    assert objective(other)[0].item() == loss.item()
+
+
+@pytest.mark.parametrize("objective", ["dpo", "group", "sft"])
+def test_the_reference_s_errors_may_be_known_already(bench, batch, objective):
+    config = PreferenceConfig(objective=objective)
+    learning = moved(bench)
+    learning.config = config
+    plain, _ = learning(batch)
+    known, _ = learning(replace(batch, reference=learning.reference_errors(batch)))
+    assert plain.item() == known.item()
+    wrong, _ = learning(replace(batch, reference=learning.reference_errors(batch) * 0.9))
+    assert wrong.item() != plain.item()

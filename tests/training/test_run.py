@@ -16,9 +16,10 @@ from alignhmr.core.errors import InputError, SetupError
 from alignhmr.deployments.training_jobs import run_dpo
 from alignhmr.training import fit
 from alignhmr.training.alignment import PreferencePlan, run_name
-from alignhmr.training.data import pair_batches, read_labels, split
+from alignhmr.training.data import read_labels, split
 from alignhmr.training.loop import Trainer, train
 from alignhmr.training.preference import PreferenceConfig, PreferenceObjective
+from alignhmr.training.preference_batches import preference_batches
 from alignhmr.training.run import run_preference
 
 pytestmark = [
@@ -44,7 +45,7 @@ def plain_history(bench, plan: PreferencePlan) -> tuple[list[dict[str, float]], 
     objective = PreferenceObjective(bench.model(), plan.objective)
     trainer = Trainer(objective.policy, objective.policy.trainable_in_alignment(), plan.loop())
     history: list[dict[str, float]] = []
-    batches = pair_batches(labels, labels.people.encoded(bench.model()), plan.batch_size, plan.seed)
+    batches = preference_batches(labels, labels.people.encoded(bench.model()), plan.batch_size, plan.seed)
     train(
         trainer,
         lambda batch, _: objective(batch),

@@ -21,7 +21,7 @@ from alignhmr.training.recipe import Evaluation, ScorerRecipe
 from alignhmr.training.scorer import GroupSampler, ScorerStep, evaluate, group_batches
 from alignhmr.training.scorer_run import ScorerPlan
 
-SEEING = ScorerConfig(crop_px=32, token_width=8, heads=2, hops=[2], width=32, blocks=1)
+SEEING = ScorerConfig("efficientnet-lite0", 32, token_width=8, heads=2, hops=[2], width=32, blocks=1)
 RECIPE = ScorerRecipe(
     LoopConfig(steps=4, warmup_steps=1), SEEING, evaluation=Evaluation(3, 6, 3), batch_size=2, sightings=4, own=4,
     perturbed=2, save_every=4,

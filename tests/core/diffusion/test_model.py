@@ -119,7 +119,9 @@ def test_a_model_without_an_image_encoder_ignores_pictures() -> None:
     assert not base.sees_pixels
 
 
-@pytest.mark.parametrize(("image", "crop_px"), [("resnet-1", 64), ("efficientnet-lite0", 100)])
+@pytest.mark.parametrize(
+    ("image", "crop_px"), [("resnet-1", 64), ("efficientnet-lite0", 100), ("blazepose", 128)]
+)
 def test_parts_that_do_not_exist_are_refused(image: str, crop_px: int) -> None:
     with pytest.raises(InputError, match=r"choose|multiple of 32"):
         BaseModel(replace(SMALL, image=image, crop_px=crop_px))

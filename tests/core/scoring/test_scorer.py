@@ -43,7 +43,7 @@ def claim_of(people: int = 3, hyps: int = 5) -> Claim:
 def scorer() -> HMRScorer:
     torch.manual_seed(0)
     net = HMRScorer(
-        ScorerConfig(crop_px=SIDE, token_width=8, heads=2, hops=[2, 1], width=16, blocks=1)
+        ScorerConfig("efficientnet-lite0", SIDE, token_width=8, heads=2, hops=[2, 1], width=16, blocks=1)
     ).eval()
     assert net.image is not None
     with torch.no_grad():  # maps that say something
@@ -133,7 +133,8 @@ def test_a_scorer_without_eyes() -> None:
     ("changes", "words"),
     [
         ({"image": "resnet"}, "unknown image encoder"),
-        ({"crop_px": 100}, "multiple of 32"),
+        ({"image": "efficientnet-lite0", "crop_px": 100}, "multiple of 32"),
+        ({"crop_px": 128}, "crops of 256 px"),
         ({"hops": [0]}, "1 or more"),
     ],
 )

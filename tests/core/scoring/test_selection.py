@@ -1,20 +1,12 @@
-"""Selection: a mean stays on the manifold, one hypothesis is itself, a crowd outvotes a stray."""
+"""Selection: a mean stays on the manifold, the mean of one is itself, only the best count."""
 
-import math
-
-import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from alignhmr.core.diffusion.parameters import BodyParameters
 from alignhmr.core.geometry.rotations import axis_angle_to_matrix, nearest_rotation
-from alignhmr.core.scoring.selection import (
-    SelectionRule,
-    agreement,
-    choose,
-    mean_of_best,
-)
+from alignhmr.core.scoring.selection import agreement, mean_of_best
 
 
 def bodies(people: int = 2, hyps: int = 6, spread: float = 0.3) -> BodyParameters:
@@ -51,22 +43,15 @@ def test_the_mean_of_two_turns_about_one_axis_is_half_way() -> None:
     torch.testing.assert_close(nearest_rotation(two.mean(0)), half, atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("method", ["mean", "mode"])
-def test_a_crowd_outvotes_a_stray(method) -> None:
-    """The best-scored stands alone, and four of nearly its score are of one mind."""
-    joints = torch.zeros(1, 5, 24, 3)
-    for index, place in enumerate((0.9, -0.02, 0.0, 0.02, 0.03)):
-        joints[0, index, 1:] = place
-    scores = torch.tensor([[0.1, 0.0, 0.0, 0.0, 0.0]])
-    assert choose(scores, joints, SelectionRule("top")).tolist() == [0]
-    assert choose(scores, joints, SelectionRule(method)).item() in (2, 3, 4)
-
-
-def test_sharp_scores_decide_alone() -> None:
-    joints = torch.randn(3, 8, 24, 3, generator=torch.Generator().manual_seed(1))
-    scores = torch.randn(3, 8, generator=torch.Generator().manual_seed(2))
-    sharp = choose(scores, joints, SelectionRule("mode", sharpness=1e4))
-    assert torch.equal(sharp, scores.argmax(1)) and math.isfinite(float(joints.sum()))
+def test_only_the_best_scored_count() -> None:
+    drawn, scores = bodies(hyps=8), torch.tensor([[0.0, 5, 1, 2, 3, 4, -9, -9]]).expand(2, -1)
+    best = BodyParameters(*(getattr(drawn, name)[:, 1:6] for name in ("rotations", "betas", "camera")))
+    mean = mean_of_best(scores, drawn, 5)
+    torch.testing.assert_close(
+        mean.rotations[:, 0], nearest_rotation(best.rotations.mean(1)), atol=1e-5, rtol=0
+    )
+    torch.testing.assert_close(mean.betas[:, 0], best.betas.mean(1))
+    torch.testing.assert_close(mean.camera[:, 0], best.camera.mean(1))
 
 
 def test_agreement_is_about_the_others_and_nothing_else() -> None:

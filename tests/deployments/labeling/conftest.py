@@ -80,7 +80,7 @@ class FakeRecoverer:
     device = "cpu"
 
     def recover_batch(self, requests: list) -> list[Recovery]:
-        return [self.judged(request, *self.hypothesise(request)) for request in requests]
+        return [self.judged(request, *self.proposed(request)) for request in requests]
 
     def vetoes(self, recovery: Recovery) -> dict[str, np.ndarray]:
         """The last hypothesis is out of the question."""
@@ -88,7 +88,7 @@ class FakeRecoverer:
         hit[-1] = True
         return {"joint_limits": hit, "keypoints": ~np.ones_like(hit)}
 
-    def hypothesise(self, request):
+    def proposed(self, request):
         import torch
 
         from alignhmr.core.diffusion.parameters import BodyParameters

@@ -16,7 +16,7 @@ def test_two_stages_answer_what_one_process_answers():
     )
     request = RecoveryRequest(_standing_person(), Intrinsics(500.0, (100.0, 150.0), "default"), 7, 12)
     (alone,) = makes.recover_batch([request])
-    data = pack(*makes.hypothesise(request))
+    data = pack(*makes.proposed(request))
     assert data == pack(*unpack(data)) and len(data) < 60_000
     travelled = rates.judged(request, *unpack(data))
     wanted, got = recovery_columns(alone), recovery_columns(travelled)
