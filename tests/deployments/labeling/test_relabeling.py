@@ -94,7 +94,7 @@ def test_a_wrong_label_seems_wrong_and_the_models_choice_better(rescored):
     rows = rows_from_table(rescored)
     assert rows[2]["judged_mm"] > 2000 > 5 * rows[2]["own_judged_mm"]
     for row in rows[:2]:
-        assert row["judged_mm"] == pytest.approx(row["own_judged_mm"], rel=0.2)
+        assert max(row["judged_mm"], row["own_judged_mm"]) < 0.2 * rows[2]["judged_mm"]
     assert rows[3]["error_code"] == "not_an_image" and rows[3]["judged_mm"] is None
 
 
