@@ -94,7 +94,7 @@ def recovery_fields(hypotheses: int) -> list[pa.Field]:
         _field("scores", _numbers(m), "larger is better, comparable within the row only"),
         _field("expected_error_mm", _numbers(m), "the scorer's estimate of the MPJPE"),
         _field("hypothesis_keypoints_px", _numbers(m * _K * 2), "each hypothesis' keypoints, projected"),
-        _field("selected", pa.int32(), "index of the answer: the last, a mean body, of 8 or more; else the best-scored"),
+        _field("selected", pa.int32(), "index of the answer: the last, a mean body, of 8 or more, else the best"),
         _field("selected_joints_cam_m", _numbers(_J * 3), "joints of the selected hypothesis"),
         _field("joint_spread_mm", _numbers(_J), "standard deviation over the hypotheses, root-relative"),
         _field("error_interval_mm", _numbers(2), "90 % interval of the selected one's MPJPE; null if not calibrated"),

@@ -122,7 +122,9 @@ class PersonAnswer(_Closed):
     hypothesis_scores: list[Finite] = Field(
         description="Score of every hypothesis, in the order they were drawn."
     )
-    selected: int = Field(description="Index of the answer: the last, the mean body of the five best, of 8 or more.")
+    selected: int = Field(
+        description="Index of the answer: the last, the mean body of the five best, of 8 or more."
+    )
 
 
 class ErrorAnswer(_Closed):
