@@ -183,17 +183,19 @@ class Recoverer:
             recovery.crop_px,
         )  # fmt: skip
 
+    @torch.no_grad()
     def _recover_one(self, request: RecoveryRequest) -> Recovery:
         person, camera, hyps = request.person, request.intrinsics, request.hypotheses
         drawn = hyps if hyps < LEAST else hyps - 1
         sight, bodies = self.hypothesise(replace(request, hypotheses=drawn))
-        rating = self.rate(person, sight, bodies)
+        seen = self.scorer.look(self._evidence(person, sight))
+        rating = self.scorer.rate(seen, Claim.of(bodies, sight.crop_px))
         score, error_mm = rating.score + AGREEMENT * agreement(bodies.joints_m), rating.error_mm
         selected, interval = int(score[0].argmax()), None
         if drawn < hyps:
             mean = place(mean_of_best(score, bodies.parameters, BEST), self.body, sight)
             bodies = together([bodies, mean])
-            rating = self.rate(person, sight, mean)
+            rating = self.scorer.rate(seen, Claim.of(mean, sight.crop_px))
             of_mean = rating.score + AGREEMENT * agreement(bodies.joints_m)[:, -1:]
             score, error_mm = torch.cat([score, of_mean], 1), torch.cat([error_mm, rating.error_mm], 1)
             selected = drawn
