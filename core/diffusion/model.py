@@ -47,6 +47,9 @@ class BaseModelConfig:
     temperature: float = 1.0
     """Standard deviation of the initial noise of hypotheses, chosen on held-out people so that their spread is
     that of the truth."""
+    guidance: float = 1.0
+    """Share that the picture has in an answer, the rest being what is answered without it: classifier-free guidance
+    (Ho and Salimans 2022, with a scale below one). It is for eyes that learned from other pictures than they meet."""
     parts: str = "mlp"
     """What encoder and denoiser are made of: "mlp", one vector a person; or "transformer", tokens that attend."""
     heads: int = 8
@@ -135,14 +138,27 @@ class BaseModel(nn.Module):
     def sample(
         self, condition: Condition | Encoded, noise: Float[Tensor, "people hyps params"], steps: int = 4
     ) -> Float[Tensor, "people hyps params"]:
-        """Packed hypotheses from their initial noise, by ``steps`` DDIM steps (eta = 0)."""
-        encoded = self.encode(condition) if isinstance(condition, Condition) else condition
-        initial = self.regress(encoded)[:, None]
+        """Packed hypotheses from their initial noise, by ``steps`` DDIM steps (eta = 0).
+
+        ``config.guidance`` applies where evidence with pictures is given; what is encoded already is taken as it is.
+        """
+        views = self.views(condition)
+        initial = torch.stack([share * self.regress(encoded) for share, encoded in views]).sum(0)[:, None]
         x = noise * self.config.temperature
         for t, t_next in zip(times := schedule.sampling_steps(steps), [*times[1:], None], strict=True):
-            x0 = self.denoise(x, torch.full(x.shape[:-1], t, device=x.device), encoded)
+            at = torch.full(x.shape[:-1], t, device=x.device)
+            x0 = torch.stack([share * self.denoise(x, at, encoded) for share, encoded in views]).sum(0)
             x = x0 if t_next is None else schedule.ddim_step(x, x0, t, t_next)
         return initial + x * self.residual_std
+
+    def views(self, condition: Condition | Encoded) -> list[tuple[float, Encoded]]:
+        """Encodings of the evidence, and their shares of an answer."""
+        if not isinstance(condition, Condition):
+            return [(1.0, condition)]
+        share = self.config.guidance
+        if share == 1 or not condition.has_image.any():
+            return [(1.0, self.encode(condition))]
+        return [(share, self.encode(condition)), (1 - share, self.encode(condition.without("image")))]
 
 
 def _image_encoder(c: BaseModelConfig) -> ImageEncoder | None:

@@ -21,7 +21,6 @@ import numpy as np
 import torch
 from record import RESULTS, finish
 
-from alignhmr.core.diffusion.condition import Condition
 from alignhmr.core.diffusion.model import BaseModel
 from alignhmr.core.perception.detector import Detector, load_detector
 from alignhmr.core.records import Person, Picture, Recovery
@@ -44,8 +43,10 @@ class InitialEstimate(BaseModel):
     """A base model whose hypotheses are all its regressor's answer."""
 
     def sample(self, condition, noise, steps=4):  # type: ignore[override]
-        encoded = self.encode(condition) if isinstance(condition, Condition) else condition
-        return self.regress(encoded)[:, None].expand(-1, noise.shape[1], -1)
+        initial = torch.stack(
+            [share * self.regress(encoded) for share, encoded in self.views(condition)]
+        ).sum(0)
+        return initial[:, None].expand(-1, noise.shape[1], -1)
 
 
 def initial_estimate(recoverer: Recoverer) -> Recoverer:

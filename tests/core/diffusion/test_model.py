@@ -125,3 +125,19 @@ def test_a_model_without_an_image_encoder_ignores_pictures() -> None:
 def test_parts_that_do_not_exist_are_refused(image: str, crop_px: int) -> None:
     with pytest.raises(InputError, match=r"choose|multiple of 32|crops of 256 px"):
         BaseModel(replace(SMALL, image=image, crop_px=crop_px))
+
+
+def test_guidance_is_the_share_of_the_picture_in_an_answer() -> None:
+    torch.manual_seed(0)
+    base = BaseModel(replace(SMALL, image="efficientnet-lite0", crop_px=32)).eval()
+    seen, noise = evidence(2, pictures=True), torch.zeros(2, 1, SIZE)
+
+    def answer(guidance: float, condition: Condition) -> torch.Tensor:
+        base.config = replace(base.config, guidance=guidance)
+        return base.sample(condition, noise, steps=1)
+
+    whole, blind = answer(1.0, seen), answer(1.0, seen.without("image"))
+    assert (whole - blind).abs().max() > 1e-4
+    torch.testing.assert_close(answer(0.25, seen), 0.25 * whole + 0.75 * blind)
+    assert torch.equal(answer(0.25, seen.without("image")), blind)
+    assert torch.equal(base.sample(base.encode(seen), noise, steps=1), whole)
