@@ -106,9 +106,11 @@ def test_who_has_too_few_keypoints_is_missed_and_costs_nobody_else(samples, reco
     unseen = Recoverer(
         recoverer.base, recoverer.scorer, recoverer.body, TruthTeller(samples, unseen="frame02#0")
     )  # type: ignore[arg-type]
-    system = Alignhmr(unseen, hypotheses=2)
-    assert [prediction.person for prediction in system.answer(samples[2])] == [1]
-    assert sum(system.reasons.values()) == 1
+    blind = Alignhmr(unseen, hypotheses=2, without=("image",))
+    assert [prediction.person for prediction in blind.answer(samples[2])] == [1]
+    assert sum(blind.reasons.values()) == 1
+    seeing = Alignhmr(unseen, hypotheses=2)
+    assert [prediction.person for prediction in seeing.answer(samples[2])] == [0, 1] and not seeing.reasons
 
 
 def test_a_file_stands_in_for_the_system_that_wrote_it(samples, predict, tmp_path: Path) -> None:
