@@ -35,6 +35,7 @@ class _BaseSizes(_Closed):
     heads: PositiveInt
     feed_forward: PositiveInt
     hops: list[PositiveInt]
+    guidance: float = Field(ge=0, le=10)
 
 
 class _ScorerSizes(_Closed):
