@@ -208,7 +208,10 @@ def _label(run: _Run, folder: Path, planned: Planned, tally: Tally) -> tuple[lis
         run.seconds["ray"] = round(time.perf_counter() - start, 2)
     ledger: Any = open_ledger(folder, run.settings.guard.tries)
     try:
-        counts = lambda: ray.get(ledger.counts.remote(), timeout=5)  # noqa: E731
+
+        def counts() -> dict[str, Any]:
+            return ray.get(ledger.counts.remote(), timeout=5)
+
         with Monitor(run.console, planned.todo, counts, run.output) as monitor:
             try:
                 for part in label(job, planned, ledger):

@@ -23,7 +23,8 @@ from alignhmr.deployments.labeling.ledger import ALONE, FRESH
 
 log = logging.getLogger(__name__)
 
-Item, Result = TypeVar("Item"), TypeVar("Result")
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 _MESSAGES = {
     "worker_killed": "its worker died of it, again and again",
     "timed_out": "it took longer than the time limit",
@@ -83,7 +84,7 @@ class Guard:
             self._key, self._until = key, now + self.limit_s
             if now - self._armed > self.limit_s / 2:
                 self._armed = now
-                faulthandler.dump_traceback_later(3 * self.limit_s, exit=True, file=sys.__stderr__)
+                faulthandler.dump_traceback_later(3 * self.limit_s, exit=True, file=sys.__stderr__ or 2)
         try:
             yield
         finally:

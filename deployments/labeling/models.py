@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from alignhmr.core.errors import CompatibilityError
 from alignhmr.deployments.prepared import NobodySearched
@@ -35,7 +35,7 @@ class Models:
         """``whole``: with the detector, which the stages after it don't need."""
         from alignhmr.core.recovery import Recoverer
 
-        detector = self.detector if whole else NobodySearched()
+        detector: Any = self.detector if whole else NobodySearched()
         recoverer = Recoverer.load(
             base=self.base, scorer=self.scorer, body=self.body, detector=detector, device=self.device
         )

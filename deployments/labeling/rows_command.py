@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from alignhmr.core.language.posecodes import caption_from_joints
+from alignhmr.core.language.writing import caption_from_joints
 from alignhmr.deployments.labeling.disagreement import Contradiction, contradictions
 from alignhmr.deployments.labeling.exports import write_coco, write_npz
 from alignhmr.deployments.labeling.label_set import LabelSet

@@ -40,7 +40,7 @@ class Chaos:
         os.environ.setdefault("RAY_worker_niceness", "0")
         self.cluster = Cluster(initialize_head=True, head_node_args=dict(_NODE))
         for _ in range(nodes - 1):
-            self.cluster.add_node(**_NODE)
+            self.cluster.add_node(**_NODE)  # type: ignore[arg-type]
         self._drivers: list[Driver] = []
 
     def __enter__(self) -> "Chaos":
@@ -94,7 +94,7 @@ class Chaos:
         ]
         victim = chance.choice(nodes)
         self.cluster.remove_node(victim, allow_graceful=False)
-        self.cluster.add_node(**_NODE)
+        self.cluster.add_node(**_NODE)  # type: ignore[arg-type]
         return victim.node_id
 
     def wait_for_parts(self, out: Path, driver: Driver, *, more_than: int) -> None:

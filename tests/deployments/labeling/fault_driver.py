@@ -36,4 +36,4 @@ def main(source: str, out: str, slow_s: float = 0.0) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:3], *map(float, sys.argv[3:]))
+    main(sys.argv[1], sys.argv[2], *map(float, sys.argv[3:]))

@@ -13,7 +13,8 @@ from rich.console import Console
 
 from alignhmr.core.body.skeleton import JOINTS, KEYPOINTS
 from alignhmr.core.errors import InputError
-from alignhmr.core.language.posecodes import PARTS, caption_from_joints
+from alignhmr.core.language.posecodes import PARTS
+from alignhmr.core.language.writing import caption_from_joints
 from alignhmr.deployments.labeling import rows_command
 from alignhmr.deployments.labeling.config import load_config
 from alignhmr.deployments.labeling.costs import add_use, cost, stage_use
@@ -110,7 +111,12 @@ def test_a_row_is_shown_with_its_pictures(run, console, tmp_path):
     )
     assert len(files) == 4
     drawn, view = cv2.imread(str(files[1])), cv2.imread(str(files[0]))
-    assert drawn.shape == view.shape == (256, 256, 3) and (drawn != view).any(axis=2).mean() > 0.02
+    assert (
+        drawn is not None
+        and view is not None
+        and drawn.shape == view.shape == (256, 256, 3)
+        and (drawn != view).any(axis=2).mean() > 0.02
+    )
     assert rows_command.show(run.out, f"{1:064x}"[:64], person=1, console=console) == []
     rows_command.show(run.out, "3.jpg", to=tmp_path / "shown", console=console)
     assert "not_an_image at stage decode" in console.file.getvalue()
