@@ -146,7 +146,7 @@ def _in_order(table: pa.Table) -> pa.Table:
     order = sorted(
         range(len(uris)), key=lambda row: (place[uris[row]], -1 if people[row] is None else people[row])
     )
-    return table if order == list(range(len(uris))) else table.take(pa.array(order))
+    return table if order == list(range(len(uris))) else table.take(pa.array(order, pa.int64()))
 
 
 def _pool(stage: Stage, gpus: float) -> dict[str, Any]:

@@ -128,7 +128,7 @@ class Score(_PersonStage):
     def __call__(self, table: pa.Table) -> pa.Table:
         with counting(self.ledger, "score") as counts:
             good = _good(table)
-            people = rows_from_table(table.take(good))
+            people = rows_from_table(table.take(pa.array(good, pa.int64())))
             for row, answer in zip(people, self.answers(people), strict=True):
                 row.update(answer)
             counts["recovered"] += sum(row["error_code"] is None for row in people)
@@ -172,7 +172,7 @@ def _merged(table: pa.Table, others: pa.Table, places: list[int]) -> pa.Table:
         return table
     order = np.arange(table.num_rows)
     order[places] = table.num_rows + np.arange(len(places))
-    return pa.concat_tables([table, others]).take(pa.array(order))
+    return pa.concat_tables([table, others]).take(pa.array(order, pa.int64()))
 
 
 def _good(table: pa.Table) -> list[int]:
