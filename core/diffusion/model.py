@@ -143,13 +143,17 @@ class BaseModel(nn.Module):
         ``config.guidance`` applies where evidence with pictures is given; what is encoded already is taken as it is.
         """
         views = self.views(condition)
-        initial = torch.stack([share * self.regress(encoded) for share, encoded in views]).sum(0)[:, None]
+        initial = self.initial_of(views)[:, None]
         x = noise * self.config.temperature
         for t, t_next in zip(times := schedule.sampling_steps(steps), [*times[1:], None], strict=True):
             at = torch.full(x.shape[:-1], t, device=x.device)
             x0 = torch.stack([share * self.denoise(x, at, encoded) for share, encoded in views]).sum(0)
             x = x0 if t_next is None else schedule.ddim_step(x, x0, t, t_next)
         return initial + x * self.residual_std
+
+    def initial_of(self, views: Sequence[tuple[float, Encoded]]) -> Float[Tensor, "people params"]:
+        """The initial estimate of all views together."""
+        return torch.stack([share * self.regress(encoded) for share, encoded in views]).sum(0)
 
     def views(self, condition: Condition | Encoded) -> list[tuple[float, Encoded]]:
         """Encodings of the evidence, and their shares of an answer."""

@@ -43,10 +43,7 @@ class InitialEstimate(BaseModel):
     """A base model whose hypotheses are all its regressor's answer."""
 
     def sample(self, condition, noise, steps=4):  # type: ignore[override]
-        initial = torch.stack(
-            [share * self.regress(encoded) for share, encoded in self.views(condition)]
-        ).sum(0)
-        return initial[:, None].expand(-1, noise.shape[1], -1)
+        return self.initial_of(self.views(condition))[:, None].expand(-1, noise.shape[1], -1)
 
 
 def initial_estimate(recoverer: Recoverer) -> Recoverer:
