@@ -52,6 +52,14 @@ KeptLooks = Annotated[
     ),
 ]
 
+Makers = Annotated[
+    int | None,
+    typer.Option(
+        min=0,
+        help="Processes of each worker that make its batches; by default up to 8 for a GPU, none for a CPU.",
+    ),
+]
+
 
 @train_app.command("base")
 def train_base(
@@ -61,14 +69,14 @@ def train_base(
     ] = None,
     preset: Preset = "starter", config: Config = None, minutes: Minutes = None, seed: Seed = 0,
     resume: Resume = False, overwrite: Overwrite = False, mlflow: MlflowUri = None, device: Device = "auto",
-    body: Body = "open", looks: KeptLooks = None,
+    body: Body = "open", looks: KeptLooks = None, makers: Makers = None,
 ) -> None:  # fmt: skip
     """Train the base model on Ray Train, on prepared people and simulated detections; TensorBoard files in --out."""
     from alignhmr.deployments.model_training import Launch, run_base
 
     launch = Launch(
         preset, out, data or [], held_out, workers, device, minutes, seed, resume, overwrite, body, config, mlflow,
-        looks,
+        looks, makers,
     )  # fmt: skip
     run_base(launch, init=init)
 
@@ -78,14 +86,14 @@ def train_scorer(
     out: Out, data: Prepared = None, held_out: HeldOut = None, workers: Workers = 1, base: Base = "starter",
     preset: Preset = "starter", config: Config = None, minutes: Minutes = None, seed: Seed = 0,
     resume: Resume = False, overwrite: Overwrite = False, mlflow: MlflowUri = None, device: Device = "auto",
-    body: Body = "open", looks: KeptLooks = None,
+    body: Body = "open", looks: KeptLooks = None, makers: Makers = None,
 ) -> None:  # fmt: skip
     """Train an HMR-Scorer on Ray Train, on a base model's hypotheses about prepared and made people."""
     from alignhmr.deployments.model_training import Launch, run_scorer
 
     launch = Launch(
         preset, out, data or [], held_out, workers, device, minutes, seed, resume, overwrite, body, config, mlflow,
-        looks,
+        looks, makers,
     )  # fmt: skip
     run_scorer(launch, base=base)
 
@@ -94,13 +102,14 @@ def train_scorer(
 def train_text_pose(
     out: Out, workers: Workers = 1, preset: Preset = "starter", config: Config = None, minutes: Minutes = None,
     seed: Seed = 0, resume: Resume = False, overwrite: Overwrite = False, mlflow: MlflowUri = None,
-    device: Device = "auto", body: Body = "open",
+    device: Device = "auto", body: Body = "open", makers: Makers = None,
 ) -> None:  # fmt: skip
     """Train the space where text and pose meet: a pose VQ-VAE, and captions of posecodes beside it."""
     from alignhmr.deployments.model_training import Launch, run_text_pose
 
     launch = Launch(
-        preset, out, (), None, workers, device, minutes, seed, resume, overwrite, body, config, mlflow
+        preset, out, (), None, workers, device, minutes, seed, resume, overwrite, body, config, mlflow,
+        makers=makers,
     )  # fmt: skip
     run_text_pose(launch)
 

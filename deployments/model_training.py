@@ -35,6 +35,7 @@ from alignhmr.training.text_pose_run import TextPosePlan, TextPoseRun
 from alignhmr.training.workplace import Alone, Listener, Pictures
 
 _PLAN, _FIRST = "plan.json", "first.safetensors"
+_MOST_MAKERS = 8
 AnyPlan = BasePlan | ScorerPlan | TextPosePlan
 
 
@@ -67,6 +68,8 @@ class Launch:
     mlflow: str | None = None
     looks: str | Path | None = None
     """Where features of pictures are kept; by default with the unfinished run, and no longer."""
+    makers: int | None = None
+    """Processes of each worker that make its batches, instead of a thread; None has as many as a GPU keeps busy."""
 
 
 def run_base(launch: Launch, *, init: str | None = None, console: Console | None = None) -> dict[str, Any]:
@@ -140,6 +143,7 @@ def _launched(
             "minutes": launch.minutes,
             "preset": launch.preset,
             "threads": max(1, worker_pool.cores() // launch.workers),
+            "makers": _makers(launch, device),
             "looks": str(Path(launch.looks).absolute() if launch.looks is not None else folder / "looks"),
         }
     )
@@ -170,6 +174,13 @@ def _launched(
         "step": info.recipe["step"],
         "metrics": info.metrics,
     }
+
+
+def _makers(launch: Launch, device: str) -> int:
+    """On a CPU they would take the time of whoever learns."""
+    if launch.makers is not None:
+        return launch.makers
+    return 0 if device == "cpu" else max(1, min(_MOST_MAKERS, worker_pool.cores() // launch.workers - 1))
 
 
 def _run(

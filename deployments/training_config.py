@@ -27,6 +27,8 @@ class _BaseSizes(_Closed):
     image: str = Field(pattern="^(blazepose|efficientnet-lite0|transformers:.+|none)$")
     train_image: bool
     crop_px: PositiveInt
+    eyes_width: PositiveInt
+    eyes_blocks: PositiveInt
     parts: Literal["mlp", "transformer"]
     width: PositiveInt
     encoder_blocks: PositiveInt
@@ -42,6 +44,8 @@ class _ScorerSizes(_Closed):
     image: Literal["blazepose", "efficientnet-lite0", "none"]
     crop_px: PositiveInt
     train_image: bool
+    eyes_width: PositiveInt
+    eyes_blocks: PositiveInt
     token_width: PositiveInt
     heads: PositiveInt
     hops: list[PositiveInt]

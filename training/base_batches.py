@@ -3,7 +3,6 @@
 Global batch k depends on (seed, k) alone; each worker takes its rows of it.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -17,7 +16,6 @@ from alignhmr.core.synthetic.observations import Observations, ObservationSample
 from alignhmr.training.augmentation import AugmentationConfig, observe
 from alignhmr.training.looks import Looks
 from alignhmr.training.mixture import Mixture
-from alignhmr.training.prefetch import prefetched
 
 SMALLEST_PX = 32
 """Of the crops that a model is given which doesn't look at them."""
@@ -76,28 +74,33 @@ class PictureBatches:
         )
 
 
-def observation_batches(
-    sampler: ObservationSampler, batch_size: int, seed: int, start: int = 0, rank: int = 0, world: int = 1
-) -> Iterator[Observations]:
-    """An endless stream; batch k depends on (seed, k) alone, so a resumed run sees what it would have."""
-    share = batch_size // world
-    k = start
-    while True:
+@dataclass(frozen=True)
+class ObservationBatches:
+    """People with simulated detections; batch k depends on (seed, k) alone: a resumed run sees what it would have."""
+
+    sampler: ObservationSampler
+    batch_size: int
+    seed: int
+    rank: int = 0
+    world: int = 1
+
+    def __call__(self, k: int) -> Observations:
+        """This worker's share of global batch k."""
         # Drawing everyone costs some milliseconds; drawing a share would make the batch depend on the workers.
-        batch = sampler.sample(batch_size, torch.Generator().manual_seed(seed * 1_000_003 + k))
-        yield batch if world == 1 else batch.take(slice(rank * share, (rank + 1) * share))
-        k += 1
+        batch = self.sampler.sample(self.batch_size, torch.Generator().manual_seed(self.seed * 1_000_003 + k))
+        share = self.batch_size // self.world
+        return batch if self.world == 1 else batch.take(slice(self.rank * share, (self.rank + 1) * share))
 
 
-def mixed_batches(
-    sampler: ObservationSampler, batch_size: int, pictures: PictureBatches, seed: int, start: int = 0,
-    rank: int = 0, world: int = 1,
-) -> Iterator[Observations]:  # fmt: skip
-    """People with pictures, then people without, in each batch; the next ones are made meanwhile."""
+@dataclass(frozen=True)
+class MixedBatches:
+    """People with pictures, then people without, in each batch."""
 
-    def stream() -> Iterator[Observations]:
-        simulated = observation_batches(sampler, batch_size, seed, start, rank, world)
-        for k, without in enumerate(simulated, start):
-            yield concatenate([pictures.at(k, seed, rank, world), without])
+    simulated: ObservationBatches
+    pictures: PictureBatches
 
-    return prefetched(stream())
+    def __call__(self, k: int) -> Observations:
+        """The worker's share of global batch k."""
+        without = self.simulated
+        seen = self.pictures.at(k, without.seed, without.rank, without.world)
+        return concatenate([seen, without(k)])

@@ -22,16 +22,17 @@ from alignhmr.core.synthetic.poses import PoseMix, PoseSampler
 from alignhmr.training import base as base_training
 from alignhmr.training.base_batches import (
     SMALLEST_PX,
+    MixedBatches,
+    ObservationBatches,
     PictureBatches,
     Rows,
-    mixed_batches,
-    observation_batches,
 )
 from alignhmr.training.course import Course, Judged
 from alignhmr.training.held_out import HeldOut, check_body
 from alignhmr.training.looks import looks_for
 from alignhmr.training.loop import Step, Trainer
 from alignhmr.training.mixture import Mixture, OpenLocation, local_folder
+from alignhmr.training.prefetch import made_ahead
 from alignhmr.training.recipe import BaseRecipe, ScorerRecipe, clips_digest
 from alignhmr.training.workplace import Workplace
 
@@ -60,13 +61,15 @@ class BasePlan:
     """Of each worker."""
     looks: str | None = None
     """Folder for features of eyes that never learn; None works them out each time."""
+    makers: int = 0
+    """Processes of each worker that make its batches; 0 leaves them to a thread."""
 
     def open(self) -> "BaseRun":
         """InputError or CompatibilityError where the data can't be used, or not together."""
         body, mixture, judges = opened(self)
         return BaseRun.with_data(
             self.recipe, self.clips, body, mixture, judges, init=self.init, seed=self.seed, minutes=self.minutes,
-            preset=self.preset, looks=self.looks,
+            preset=self.preset, looks=self.looks, makers=self.makers,
         )  # fmt: skip
 
 
@@ -85,6 +88,7 @@ class BaseRun:
     minutes: float | None
     about: dict[str, Any]
     looks: str | None = None
+    makers: int = 0
 
     kind = "base"
 
@@ -92,7 +96,7 @@ class BaseRun:
     def with_data(
         cls, recipe: BaseRecipe, clips: tuple[Clip, ...], body: BodyModel, mixture: Mixture | None,
         judges: HeldOut | None, *, init: str | None = None, seed: int = 0, minutes: float | None = None,
-        preset: str = "", looks: str | None = None,
+        preset: str = "", looks: str | None = None, makers: int = 0,
     ) -> "BaseRun":  # fmt: skip
         """Without a mixture the model sees no pixels, whatever the recipe says: nothing would teach it to."""
         training, held_out, about = samplers(body, clips, recipe.poses)
@@ -104,7 +108,9 @@ class BaseRun:
             path = resolve(init, "base")
             read_info(path)  # which says what is wrong with a file that is none
             about |= {"init": f"{path.stem}:{file_digest(path)}"}
-        return cls(recipe, body, training, held_out, mixture, judges, init, seed, minutes, about, looks)
+        return cls(
+            recipe, body, training, held_out, mixture, judges, init, seed, minutes, about, looks, makers
+        )  # fmt: skip
 
     def first_model(self) -> BaseModel:
         """The weights of step 0: the user's checkpoint, or new ones with pretrained features of pictures."""
@@ -149,15 +155,18 @@ class BaseRun:
         )  # fmt: skip
 
     def _batches(self, start: int, place: Workplace) -> Iterator[Observations]:
-        recipe, share = self.recipe, (place.rank, place.world)
+        recipe = self.recipe
+        simulated = ObservationBatches(
+            self.training, recipe.batch_size, self.seed, place.rank, place.world
+        )  # fmt: skip
         if self.mixture is None:
-            return observation_batches(self.training, recipe.batch_size, self.seed, start, *share)
+            return made_ahead(simulated, start, self.makers)
         crop_px = recipe.model.crop_px if recipe.model.image != "none" else SMALLEST_PX
         pictures = PictureBatches(
             self.mixture, self.body, recipe.sightings, crop_px, recipe.augmentation,
             looks_for(recipe.model.image, self.looks, self.mixture),
         )  # fmt: skip
-        return mixed_batches(self.training, recipe.batch_size, pictures, self.seed, start, *share)
+        return made_ahead(MixedBatches(simulated, pictures), start, self.makers)
 
     def _initial_of_user(self, init: str) -> BaseModel:
         path = resolve(init, "base")

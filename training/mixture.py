@@ -64,9 +64,21 @@ class Source:
         self.files = _files(location, self.filesystem, folder)
         self.rows = sum(file.rows for file in self.files)
         self._seed, self._block_shards = seed, block_shards
+        self._forget()
+
+    def _forget(self) -> None:
         self._held: OrderedDict[int, Shard] = OrderedDict()
         self._epoch_order = lru_cache(maxsize=2)(self._draw_order)
         self._block_order = lru_cache(maxsize=2)(self._draw_block)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What another process needs; it reads shards for itself."""
+        mine = ("_held", "_epoch_order", "_block_order")
+        return {name: value for name, value in vars(self).items() if name not in mine}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._forget()
 
     def at(self, position: int) -> Sighting:
         """The person at that place of the source's own endless stream."""
@@ -140,6 +152,13 @@ class Mixture:
         self.body = _one_body(self.sources)
         """Of everyone, as in ``Sighting.body``."""
         self._shares = _shares(np.array([weight for _, weight in parts], np.float64))
+        self._lock = threading.Lock()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_lock"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
         self._lock = threading.Lock()
 
     @property

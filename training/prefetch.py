@@ -1,12 +1,57 @@
-"""The next items of an iterator, made in a background thread while the last one is used."""
+"""The next items of a stream, made while the last one is used: in a background thread, or by several processes."""
 
+import itertools
 import queue
 import sys
 import threading
-from collections.abc import Iterable, Iterator
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Iterator
+from typing import Generic, TypeVar
+
+from torch.utils.data import DataLoader, Dataset
 
 Item = TypeVar("Item")
+
+
+def made_ahead(make: Callable[[int], Item], start: int = 0, processes: int = 0) -> Iterator[Item]:
+    """``make(start)``, ``make(start + 1)`` and so on, in order and without end.
+
+    By a thread, or by as many ``processes``, each on one core, where whoever uses them is faster than that (a GPU):
+    ``make`` is sent to them and must give the same anywhere. They end when the iterator is closed or forgotten.
+    """
+    numbers = itertools.count(start)
+    if not processes:
+        return prefetched(map(make, numbers))
+    return iter(
+        DataLoader(
+            _Made(make),
+            batch_size=None,
+            sampler=numbers,
+            num_workers=processes,
+            collate_fn=_as_it_is,
+            worker_init_fn=_alone_on_a_core,
+            multiprocessing_context="spawn",
+        )
+    )
+
+
+class _Made(Dataset, Generic[Item]):
+    """What is made at each number."""
+
+    def __init__(self, make: Callable[[int], Item]) -> None:
+        self._make = make
+
+    def __getitem__(self, number: int) -> Item:
+        return self._make(number)
+
+
+def _as_it_is(item: Item) -> Item:
+    return item
+
+
+def _alone_on_a_core(worker: int) -> None:
+    import cv2
+
+    cv2.setNumThreads(1)  # torch is held to one by the loader
 
 
 def prefetched(items: Iterable[Item], ahead: int = 2) -> Iterator[Item]:

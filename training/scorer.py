@@ -6,7 +6,6 @@ looks like, where the base never gets there). Evidence is taken away at random, 
 """
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from alignhmr.core.body.model import BodyModel
-from alignhmr.core.diffusion.condition import Condition, concatenate
+from alignhmr.core.diffusion.condition import Condition
 from alignhmr.core.diffusion.model import BaseModel, hypothesis_noise
 from alignhmr.core.diffusion.parameters import BodyParameters, unpack
 from alignhmr.core.geometry.rotations import axis_angle_to_matrix
@@ -25,10 +24,10 @@ from alignhmr.core.metrics.ranking import spearman
 from alignhmr.core.placement import Bodies, place
 from alignhmr.core.scoring.evidence import Claim, Evidence
 from alignhmr.core.scoring.scorer import HMRScorer, Rating, ranking_loss
-from alignhmr.core.synthetic.observations import Observations, ObservationSampler
+from alignhmr.core.synthetic.observations import Observations
 from alignhmr.core.synthetic.poses import mirror
 from alignhmr.training.base import BaseLossWeights, ImageTruth, image_losses
-from alignhmr.training.base_batches import PictureBatches, Rows
+from alignhmr.training.base_batches import Rows
 from alignhmr.training.workers import mean_over_workers
 
 RANKED = ("mpjpe", "pa_mpjpe", "pve", "pa_pve")
@@ -98,13 +97,14 @@ class GroupSampler:
     ) -> Group:
         """What is drawn for a person depends on the person's row in the whole batch."""
         rows = rows or Rows.whole(len(batch))
-        draw = torch.rand(rows.of, 6, generator=generator)[rows.index]
+        device = batch.betas.device
+        draw = torch.rand(rows.of, 6, generator=generator)[rows.index].to(device)
         seeds = torch.randint(2**31, (rows.of,), generator=generator)[rows.index]
         condition, evidence = batch.condition(), evidence_of(batch)
         if drop:
             condition, evidence = self._dropped(condition, evidence, draw)
         each = [torch.Generator().manual_seed(int(seed)) for seed in seeds]
-        noise = torch.stack([hypothesis_noise(self.own, one) for one in each])
+        noise = torch.stack([hypothesis_noise(self.own, one) for one in each]).to(device)
         drawn = unpack(self.base.sample(self._resized(condition), noise))
         if self.perturbed:
             near = self._perturb(batch, each)
@@ -145,18 +145,20 @@ class GroupSampler:
     def _perturb(self, batch: Observations, each: list[torch.Generator]) -> BodyParameters:
         """Truths with noise; now and then the last one is wrong as labels are: left for right, or back to front."""
 
-        def drawn(*size: int) -> Tensor:
-            return torch.stack([torch.randn(*size, generator=one) for one in each])
+        device = batch.betas.device
 
-        share = torch.stack([torch.rand(self.perturbed, 1, 1, generator=one) for one in each])
+        def drawn(*size: int) -> Tensor:
+            return torch.stack([torch.randn(*size, generator=one) for one in each]).to(device)
+
+        share = torch.stack([torch.rand(self.perturbed, 1, 1, generator=one) for one in each]).to(device)
         noise = drawn(self.perturbed, 24, 3) * (0.03 + 0.25 * share.square())
         noise[:, :, 0] *= 0.5
-        kind = torch.stack([torch.rand(2, generator=one) for one in each])
+        kind = torch.stack([torch.rand(2, generator=one) for one in each]).to(device)
         true = batch.rotations[:, None].expand(-1, self.perturbed, -1, -1, -1).clone()
         flipped = mirror(batch.rotations)
         flipped[:, 0] = batch.rotations[:, 0]
         turned = batch.rotations.clone()
-        angle = torch.zeros(len(kind), 3)
+        angle = torch.zeros(len(kind), 3, device=device)
         angle[:, 1] = math.pi * (1 / 3 + 2 / 3 * kind[:, 1])
         turned[:, 0] = turned[:, 0] @ axis_angle_to_matrix(angle)
         which = kind[:, 0, None, None, None]
@@ -182,16 +184,27 @@ class GroupSampler:
 
 
 class ScorerStep(nn.Module):
-    """(group, step number) -> ranking losses, those of the expected errors, and what the image encoder learns."""
+    """(batch, step number) -> ranking losses, those of the expected errors, and what the image encoder learns.
+
+    Hypotheses are drawn here, where the accelerator is; what is drawn at a step depends on (seed, step) alone.
+    """
 
     def __init__(
-        self, scorer: HMRScorer, weights: ScorerLossWeights | None = None, image: BaseLossWeights | None = None
+        self, scorer: HMRScorer, groups: GroupSampler, seed: int = 0, weights: ScorerLossWeights | None = None,
+        rows: Rows | None = None, image: BaseLossWeights | None = None,
     ) -> None:  # fmt: skip
+        """``rows`` says which people of the global batch its batches hold; all of them by default."""
         super().__init__()
         self.scorer, self.weights = scorer, weights or ScorerLossWeights()
+        self.groups, self.seed, self.rows = groups, seed, rows
         self.image = image or BaseLossWeights()
 
-    def forward(self, group: Group, step: int) -> tuple[Tensor, dict[str, float]]:
+    def forward(self, batch: Observations, step: int) -> tuple[Tensor, dict[str, float]]:
+        generator = torch.Generator().manual_seed(self.seed * 7_919 + step)
+        return self.losses(self.groups(batch, generator, self.rows))
+
+    def losses(self, group: Group) -> tuple[Tensor, dict[str, float]]:
+        """Of people whose hypotheses are there."""
         w = self.weights
         seen, tokens = self.scorer.look_closely(group.evidence)
         rating = self.scorer.rate(seen, group.claim)
@@ -222,23 +235,6 @@ def _expected(rating: Rating, group: Group, w: ScorerLossWeights) -> dict[str, T
     }
 
 
-def group_batches(
-    sampler: ObservationSampler, groups: GroupSampler, batch_size: int, seed: int, start: int = 0,
-    pictures: PictureBatches | None = None, rank: int = 0, world: int = 1,
-) -> Iterator[Group]:  # fmt: skip
-    """An endless stream; group k depends on (seed, k) alone. People with pictures come first where there are any."""
-    rows = Rows.shared(0 if pictures is None else pictures.count, batch_size, rank, world)
-    share = batch_size // world
-    k = start
-    while True:
-        generator = torch.Generator().manual_seed(seed * 1_000_003 + k)
-        people = sampler.sample(batch_size, generator).take(slice(rank * share, (rank + 1) * share))
-        if pictures is not None:
-            people = concatenate([pictures.at(k, seed, rank, world), people])
-        yield groups(people, generator, rows)
-        k += 1
-
-
 @torch.no_grad()
 def evaluate(
     scorer: HMRScorer, base: BaseModel, body: BodyModel, batch: Observations, *, hyps: int = 20, seed: int = 99
@@ -246,15 +242,16 @@ def evaluate(
     """Rank correlation within a person, and the four figures, on the base model's own hypotheses."""
     scorer.eval()
     sampler = GroupSampler(base, body, own=hyps, perturbed=0)
-    parts = [batch.take(slice(start, start + 32)) for start in range(0, len(batch), 32)]
+    device = next(scorer.parameters()).device
+    parts = [batch.take(slice(start, start + 32)).to(device) for start in range(0, len(batch), 32)]
     groups = [
         sampler(part, torch.Generator().manual_seed(seed + i), drop=False) for i, part in enumerate(parts)
     ]
     ratings = [scorer(group.evidence, group.claim) for group in groups]
-    scores = torch.cat([rating.score for rating in ratings]).numpy()
-    expected_mm = torch.cat([rating.error_mm for rating in ratings]).numpy()
+    scores = torch.cat([rating.score for rating in ratings]).cpu().numpy()
+    expected_mm = torch.cat([rating.error_mm for rating in ratings]).cpu().numpy()
     errors, pa_errors = (
-        torch.cat([group.errors_mm[name] for group in groups]).numpy() for name in ("mpjpe", "pa_mpjpe")
+        torch.cat([group.errors_mm[name] for group in groups]).cpu().numpy() for name in ("mpjpe", "pa_mpjpe")
     )
     chosen = scores.argmax(1)
     figures, pa = four_figures(errors, chosen), four_figures(pa_errors, chosen)

@@ -1,5 +1,6 @@
 """A scorer's run: its data and the base whose hypotheses it learns to rank, its first weights, and its course."""
 
+import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +10,7 @@ from torch import nn
 
 from alignhmr.core.body.model import BodyModel
 from alignhmr.core.checkpoints import file_digest, load_checkpoint, resolve
+from alignhmr.core.diffusion.encoder import ImageEncoder
 from alignhmr.core.diffusion.image_tokens import PointTokens
 from alignhmr.core.diffusion.model import BaseModel
 from alignhmr.core.perception.assets import fetch
@@ -17,14 +19,20 @@ from alignhmr.core.synthetic.motion import Clip
 from alignhmr.core.synthetic.observations import Observations, ObservationSampler
 from alignhmr.training import scorer as scorer_training
 from alignhmr.training.augmentation import AS_IT_IS, observe
-from alignhmr.training.base_batches import SMALLEST_PX, PictureBatches
+from alignhmr.training.base_batches import (
+    SMALLEST_PX,
+    MixedBatches,
+    ObservationBatches,
+    PictureBatches,
+    Rows,
+)
 from alignhmr.training.base_run import data_of, opened, samplers
 from alignhmr.training.course import Course, Judged
 from alignhmr.training.held_out import HeldOut
 from alignhmr.training.looks import Looks, looks_for
 from alignhmr.training.loop import Step, Trainer
 from alignhmr.training.mixture import Mixture, OpenLocation, local_folder
-from alignhmr.training.prefetch import prefetched
+from alignhmr.training.prefetch import made_ahead
 from alignhmr.training.recipe import ScorerRecipe
 from alignhmr.training.workplace import Workplace
 
@@ -50,12 +58,14 @@ class ScorerPlan:
     threads: int = 1
     looks: str | None = None
     """Folder for features of eyes that never learn; None works them out each time."""
+    makers: int = 0
+    """Processes of each worker that make its batches; 0 leaves them to a thread."""
 
     def open(self) -> "ScorerRun":
         body, mixture, judges = opened(self)
         return ScorerRun.with_data(
             self.recipe, self.clips, body, mixture, judges, base=self.base, seed=self.seed, minutes=self.minutes,
-            preset=self.preset, looks=self.looks,
+            preset=self.preset, looks=self.looks, makers=self.makers,
         )  # fmt: skip
 
 
@@ -74,6 +84,7 @@ class ScorerRun:
     minutes: float | None
     about: dict[str, Any]
     looks: str | None = None
+    makers: int = 0
 
     kind = "scorer"
 
@@ -81,7 +92,7 @@ class ScorerRun:
     def with_data(
         cls, recipe: ScorerRecipe, clips: tuple[Clip, ...], body: BodyModel, mixture: Mixture | None,
         judges: HeldOut | None, *, base: str = "starter", seed: int = 0, minutes: float | None = None,
-        preset: str = "", looks: str | None = None,
+        preset: str = "", looks: str | None = None, makers: int = 0,
     ) -> "ScorerRun":  # fmt: skip
         """Without a mixture the scorer sees no pixels, whatever the recipe says: nothing would teach it to."""
         base_path = resolve(base, "base")
@@ -92,7 +103,9 @@ class ScorerRun:
         about |= data_of(mixture, judges, body)
         if mixture is None:
             recipe = recipe.blind()
-        return cls(recipe, body, base_model, training, held_out, mixture, judges, seed, minutes, about, looks)
+        return cls(
+            recipe, body, base_model, training, held_out, mixture, judges, seed, minutes, about, looks, makers
+        )  # fmt: skip
 
     def first_model(self) -> HMRScorer:
         """New weights, but for eyes: those of the base, if they are of one kind, or what was pretrained."""
@@ -100,18 +113,22 @@ class ScorerRun:
         scorer = HMRScorer(self.recipe.model)
         if scorer.image is not None:
             theirs = self.base.encoder.image
-            if isinstance(theirs, type(scorer.image)) and theirs.patches == scorer.image.patches:
+            if isinstance(theirs, type(scorer.image)) and _alike(theirs, scorer.image):
                 scorer.image.load_state_dict(theirs.state_dict())
             elif isinstance(scorer.image, PointTokens):
                 scorer.image.backbone.read(fetch("backbone") / "efficientnet-lite0.pth")
         return scorer
 
     def course(self, place: Workplace, first: Callable[[], nn.Module]) -> Course:
-        recipe = self.recipe
+        recipe, device = self.recipe, place.device
         people = recipe.sightings if self.mixture is not None else 0
+        rows = Rows.shared(people, recipe.batch_size, place.rank, place.world)
+
+        def there() -> tuple[BaseModel, BodyModel]:
+            return copy.deepcopy(self.base).to(device), copy.deepcopy(self.body).to(device)
 
         def build() -> tuple[Trainer, Step]:
-            scorer = first()
+            scorer = first().to(device)
             assert isinstance(scorer, HMRScorer)
             scorer.train().requires_grad_(True)
             slow = []
@@ -120,12 +137,13 @@ class ScorerRun:
                     parameter.requires_grad_(False)
                 slow = scorer.image.pretrained()
             trainer = Trainer(scorer, scorer.parameters(), recipe.loop, slow)
-            return trainer, scorer_training.ScorerStep(scorer, recipe.losses)
+            groups = scorer_training.GroupSampler(*there(), recipe.own, recipe.perturbed, recipe.drop)
+            return trainer, scorer_training.ScorerStep(scorer, groups, self.seed, recipe.losses, rows)
 
         def judge(model: nn.Module, people: int, hypotheses: int) -> Judged:
             assert isinstance(model, HMRScorer)
             batch = self._judges(model, people)
-            return Judged(scorer_training.evaluate(model, self.base, self.body, batch, hyps=hypotheses))
+            return Judged(scorer_training.evaluate(model, *there(), batch, hyps=hypotheses))
 
         return Course(
             self.kind, recipe, build, lambda start: self._batches(start, place), judge, self.body, self.about,
@@ -133,17 +151,15 @@ class ScorerRun:
             pictures=people if recipe.model.image != "none" else 0,
         )  # fmt: skip
 
-    def _batches(self, start: int, place: Workplace) -> Iterator[scorer_training.Group]:
-        recipe, pictures = self.recipe, None
-        if self.mixture is not None:
-            pictures = PictureBatches(
-                self.mixture, self.body, recipe.sightings, self._crop_px(), recipe.augmentation, self._looks()
-            )  # fmt: skip
-        groups = scorer_training.GroupSampler(self.base, self.body, recipe.own, recipe.perturbed, recipe.drop)
-        stream = scorer_training.group_batches(
-            self.training, groups, recipe.batch_size, self.seed, start, pictures, place.rank, place.world
+    def _batches(self, start: int, place: Workplace) -> Iterator[Observations]:
+        recipe = self.recipe
+        simulated = ObservationBatches(self.training, recipe.batch_size, self.seed, place.rank, place.world)
+        if self.mixture is None:
+            return made_ahead(simulated, start, self.makers)
+        pictures = PictureBatches(
+            self.mixture, self.body, recipe.sightings, self._crop_px(), recipe.augmentation, self._looks()
         )
-        return prefetched(stream)
+        return made_ahead(MixedBatches(simulated, pictures), start, self.makers)
 
     def _looks(self) -> Looks | None:
         """Where everyone who looks has eyes that never learn."""
@@ -164,3 +180,11 @@ class ScorerRun:
         return observe(
             self.judges.sightings[:people], self.body, self._crop_px(), torch.Generator(), AS_IT_IS
         )
+
+
+def _alike(one: ImageEncoder, other: ImageEncoder) -> bool:
+    """Whether both look at pictures of one size, and weights of the one fit the other."""
+    shapes, theirs = (
+        {name: value.shape for name, value in each.state_dict().items()} for each in (one, other)
+    )
+    return one.patches == other.patches and shapes == theirs

@@ -6,7 +6,6 @@ features are looked up in a table (``ClauseTable``) that the frozen text encoder
 """
 
 import itertools
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -102,18 +101,25 @@ def joints_np(body: BodyModel, rotations: Float[Tensor, "count 24 3 3"]) -> Floa
     return body.kinematics(rotations, torch.zeros(len(rotations), 10)).joints.numpy()
 
 
-def batches(
-    sampler: PoseSampler, body: BodyModel, table: ClauseTable, size: int, seed: int, start: int, rank: int = 0,
-    world: int = 1,
-) -> Iterator[TextPoseBatch]:  # fmt: skip
-    """This worker's rows of batch ``start`` and those after it; batch k follows from seed and k alone."""
-    for number in itertools.count(start):
-        generator = torch.Generator().manual_seed(seed * 1_000_003 + number)
-        poses = draw_poses(sampler, size, generator)
-        rng = np.random.default_rng([seed, number])
-        clauses = caption_clauses(posecodes(joints_np(body, poses)).codes, table, rng)
-        mine = slice(rank * size // world, (rank + 1) * size // world)
-        yield TextPoseBatch(poses[mine], torch.from_numpy(clauses)[mine])
+@dataclass(frozen=True)
+class TextPoseBatches:
+    """A worker's rows of each batch; batch k follows from seed and k alone."""
+
+    sampler: PoseSampler
+    body: BodyModel
+    table: ClauseTable
+    size: int
+    seed: int
+    rank: int = 0
+    world: int = 1
+
+    def __call__(self, k: int) -> TextPoseBatch:
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + k)
+        poses = draw_poses(self.sampler, self.size, generator)
+        rng = np.random.default_rng([self.seed, k])
+        clauses = caption_clauses(posecodes(joints_np(self.body, poses)).codes, self.table, rng)
+        mine = slice(self.rank * self.size // self.world, (self.rank + 1) * self.size // self.world)
+        return TextPoseBatch(poses[mine], torch.from_numpy(clauses)[mine])
 
 
 def caption_clauses(

@@ -16,13 +16,13 @@ from alignhmr.core.synthetic.poses import PoseSampler
 from alignhmr.training.course import Course, Judged
 from alignhmr.training.loop import Step, Trainer
 from alignhmr.training.mixture import OpenLocation, local_folder
-from alignhmr.training.prefetch import prefetched
+from alignhmr.training.prefetch import made_ahead
 from alignhmr.training.recipe import clips_digest
 from alignhmr.training.text_pose import (
     ClauseTable,
     TextPoseBatch,
+    TextPoseBatches,
     TextPoseStep,
-    batches,
     draw_poses,
     evaluate,
 )
@@ -51,12 +51,15 @@ class TextPosePlan:
     threads: int = 1
     looks: str | None = None
     """Always unused: nobody looks at pictures."""
+    makers: int = 0
+    """Processes of each worker that make its batches; 0 leaves them to a thread."""
 
     def open(self) -> "TextPoseRun":
         body = BodyModel.load(self.body)
         return TextPoseRun.with_clips(
-            self.recipe, self.clips, body, seed=self.seed, minutes=self.minutes, preset=self.preset
-        )
+            self.recipe, self.clips, body, seed=self.seed, minutes=self.minutes, preset=self.preset,
+            makers=self.makers,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,7 @@ class TextPoseRun:
     seed: int
     minutes: float | None
     about: dict[str, Any]
+    makers: int = 0
 
     kind = "text-pose"
     mixture = None
@@ -78,7 +82,7 @@ class TextPoseRun:
     @classmethod
     def with_clips(
         cls, recipe: TextPoseRecipe, clips: tuple[Clip, ...], body: BodyModel, *, seed: int = 0,
-        minutes: float | None = None, preset: str = "",
+        minutes: float | None = None, preset: str = "", makers: int = 0,
     ) -> "TextPoseRun":  # fmt: skip
         training, held_out = split_clips(list(clips))
         about = {
@@ -90,7 +94,8 @@ class TextPoseRun:
         }
         # Held-out poses come out of the same mill as those trained on, from other clips.
         return cls(
-            recipe, body, PoseSampler(training, recipe.poses), PoseSampler(held_out, recipe.poses), seed, minutes, about
+            recipe, body, PoseSampler(training, recipe.poses), PoseSampler(held_out, recipe.poses), seed, minutes,
+            about, makers,
         )  # fmt: skip
 
     def first_model(self) -> TextPose:
@@ -128,18 +133,13 @@ class TextPoseRun:
         )  # fmt: skip
 
     def _batches(self, start: int, place: Workplace) -> Iterator[TextPoseBatch]:
-        return prefetched(
-            batches(
-                self.training,
-                self.body,
-                self._table(),
-                self.recipe.batch_size,
-                self.seed,
-                start,
-                place.rank,
-                place.world,
-            )
-        )
+        return made_ahead(
+            TextPoseBatches(
+                self.training, self.body, self._table(), self.recipe.batch_size, self.seed, place.rank, place.world
+            ),
+            start,
+            self.makers,
+        )  # fmt: skip
 
     def _table(self) -> ClauseTable:
         return _table(self.recipe.model.text_encoder)

@@ -40,6 +40,9 @@ class BaseModelConfig:
     ``transformers:FOLDER`` of a vision model; "none" for a model that looks at keypoints alone."""
     crop_px: int = 256
     """Side of the picture that it sees: 256 for BlazePose, a multiple of 32 for EfficientNet-Lite0."""
+    eyes_width: int = 64
+    """Channels of the layers that learn on top of BlazePose's."""
+    eyes_blocks: int = 1
     width: int = 640
     encoder_blocks: int = 3
     denoiser_width: int = 512
@@ -178,7 +181,7 @@ def _image_encoder(c: BaseModelConfig) -> ImageEncoder | None:
     if c.image == "blazepose":
         if c.crop_px != pose_features.INPUT:
             raise InputError(f"BlazePose looks at crops of {pose_features.INPUT} px, not of {c.crop_px}")
-        return PoseTokens()
+        return PoseTokens(c.eyes_width, c.eyes_blocks)
     if c.image != "efficientnet-lite0":
         raise InputError(
             f"unknown image encoder {c.image!r}; choose blazepose, efficientnet-lite0, transformers:FOLDER or none"

@@ -15,7 +15,6 @@ from alignhmr.core.perception.pose_features import INPUT, MAPS, SIZE, WORLD, pos
 
 _LOCAL = 16
 _GLOBAL = 256
-_WIDTH = 64
 
 
 class PoseTokens(nn.Module):
@@ -24,26 +23,25 @@ class PoseTokens(nn.Module):
     size: int = POINTS * (4 + _LOCAL) + _GLOBAL
     local_width: int = _LOCAL
     whole_width: int = _GLOBAL
-    patch_width: int = _WIDTH
-    fine_width: int = _WIDTH
     patches: int = MAPS[0][1]
     """On each side of the crop."""
 
-    def __init__(self) -> None:
+    def __init__(self, width: int = 64, blocks: int = 1) -> None:
+        """``width`` channels in each of ``blocks`` pairs of layers that learn."""
         super().__init__()
+        self.patch_width = self.fine_width = width
         (fine, _), (trunk, rows), (deep, few) = MAPS
         # Norms are of one crop: another camera's contrast is no news.
         self.norm_fine, self.norm_trunk = nn.GroupNorm(8, fine), nn.GroupNorm(8, trunk)
-        self.fine = nn.Conv2d(fine, _WIDTH, 1)
-        self.trunk = nn.Conv2d(trunk, _WIDTH, 1)
-        self.prompt = nn.Conv2d(len(KEYPOINTS), _WIDTH, 1, bias=False)
-        self.near = nn.Conv2d(_WIDTH, _WIDTH, 3, padding=1)
-        self.far = nn.Sequential(
-            nn.Conv2d(_WIDTH, _WIDTH, 5, padding=2, groups=_WIDTH), nn.Conv2d(_WIDTH, _WIDTH, 1)
-        )
-        self.heat = nn.Conv2d(_WIDTH, POINTS, 1)
-        self.depth = nn.Conv2d(_WIDTH, POINTS, 1)
-        self.local = nn.Linear(_WIDTH, _LOCAL)
+        self.fine = nn.Conv2d(fine, width, 1)
+        self.trunk = nn.Conv2d(trunk, width, 1)
+        self.prompt = nn.Conv2d(len(KEYPOINTS), width, 1, bias=False)
+        self.near = _near(width)
+        self.far = _far(width)
+        self.more = nn.ModuleList(nn.ModuleList([_near(width), _far(width)]) for _ in range(blocks - 1))
+        self.heat = nn.Conv2d(width, POINTS, 1)
+        self.depth = nn.Conv2d(width, POINTS, 1)
+        self.local = nn.Linear(width, _LOCAL)
         self.squeeze_trunk, self.squeeze_deep = nn.Conv2d(trunk, 48, 1), nn.Conv2d(deep, 64, 1)
         self.whole = nn.Linear(48 * rows * rows + 64 * few * few + WORLD, _GLOBAL)
         nn.init.zeros_(self.depth.weight)
@@ -59,8 +57,9 @@ class PoseTokens(nn.Module):
         gelu = nn.functional.gelu
         middle = nn.functional.interpolate(self.trunk(trunk), scale_factor=2, mode="bilinear")
         middle = gelu(self.fine(fine) + middle + self.prompt(keypoint_maps(keypoints, *fine.shape[-2:])))
-        middle = middle + gelu(self.near(middle))
-        middle = middle + gelu(self.far(middle))
+        for near, far in ((self.near, self.far), *self.more):
+            middle = middle + gelu(near(middle))
+            middle = middle + gelu(far(middle))
         heat, depth = self.heat(middle), self.depth(middle)
         points, spread = mean_points(heat, depth)
         sampled = nn.functional.grid_sample(middle, points[:, None, :, :2].detach(), align_corners=False)
@@ -76,6 +75,14 @@ class PoseTokens(nn.Module):
     def pretrained(self) -> list[nn.Parameter]:
         """What is trained more slowly than the rest."""
         return []
+
+
+def _near(width: int) -> nn.Module:
+    return nn.Conv2d(width, width, 3, padding=1)
+
+
+def _far(width: int) -> nn.Module:
+    return nn.Sequential(nn.Conv2d(width, width, 5, padding=2, groups=width), nn.Conv2d(width, width, 1))
 
 
 @torch.no_grad()

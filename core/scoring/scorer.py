@@ -41,6 +41,9 @@ class ScorerConfig:
     crop_px: int = 256
     """Side of the picture that it sees: 256 for BlazePose, a multiple of 32 for EfficientNet-Lite0."""
     train_image: bool = True
+    eyes_width: int = 64
+    """Channels of the layers that learn on top of BlazePose's; the base's lend their weights if they are alike."""
+    eyes_blocks: int = 1
     token_width: int = 48
     heads: int = 4
     hops: Sequence[int] = field(default_factory=lambda: [6, 2])
@@ -230,7 +233,7 @@ def _image(c: ScorerConfig) -> PointTokens | PoseTokens | None:
     if c.image == "blazepose":
         if c.crop_px != INPUT:
             raise InputError(f"BlazePose looks at crops of {INPUT} px, not of {c.crop_px}")
-        return PoseTokens()
+        return PoseTokens(c.eyes_width, c.eyes_blocks)
     if c.image != "efficientnet-lite0":
         raise InputError(
             f"unknown image encoder {c.image!r} of a scorer; choose blazepose, efficientnet-lite0 or none"

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from alignhmr.training.prefetch import prefetched
+from alignhmr.training.prefetch import made_ahead, prefetched
 
 
 def threads() -> int:
@@ -76,3 +76,17 @@ def test_closing_and_forgetting_end_the_thread_and_close_the_source() -> None:
     del second
     gc.collect()
     assert threads() == 0 and closed == ["closed", "forgotten"]
+
+
+def square(number: int) -> int:
+    if number == 12:
+        raise OSError("twelve is gone")
+    return number * number
+
+
+@pytest.mark.parametrize("processes", [0, 2])
+def test_numbers_in_order_whoever_makes_them(processes) -> None:
+    items = made_ahead(square, 5, processes)
+    assert list(itertools.islice(items, 7)) == [25, 36, 49, 64, 81, 100, 121]
+    with pytest.raises(OSError, match="twelve is gone"):
+        next(items)

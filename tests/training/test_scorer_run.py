@@ -14,11 +14,11 @@ from alignhmr.core.synthetic.motion import load_clips
 from alignhmr.core.synthetic.observations import ObservationSampler
 from alignhmr.core.synthetic.poses import PoseSampler
 from alignhmr.training.augmentation import AugmentationConfig
-from alignhmr.training.base_batches import PictureBatches, Rows
+from alignhmr.training.base_batches import MixedBatches, ObservationBatches, PictureBatches, Rows
 from alignhmr.training.loop import LoopConfig, Trainer
 from alignhmr.training.mixture import Mixture
 from alignhmr.training.recipe import Evaluation, ScorerRecipe
-from alignhmr.training.scorer import GroupSampler, ScorerStep, evaluate, group_batches
+from alignhmr.training.scorer import GroupSampler, ScorerStep, evaluate
 from alignhmr.training.scorer_run import ScorerPlan
 
 SEEING = ScorerConfig("efficientnet-lite0", 32, token_width=8, heads=2, hops=[2], width=32, blocks=1)
@@ -84,7 +84,9 @@ def test_a_group_is_the_same_whoever_draws_it(bench, body, clips, folders) -> No
     groups = GroupSampler(bench.model(), body, 4, 2)
 
     def first(rank: int, world: int):
-        return next(group_batches(sampler, groups, RECIPE.batch_size, 3, 0, pictures, rank, world))
+        batch = MixedBatches(ObservationBatches(sampler, RECIPE.batch_size, 3, rank, world), pictures)(0)
+        rows = Rows.shared(RECIPE.sightings, RECIPE.batch_size, rank, world)
+        return groups(batch, torch.Generator().manual_seed(3), rows)
 
     whole, halves = first(0, 1), [first(rank, 2) for rank in range(2)]
     for rank, half in enumerate(halves):
@@ -117,11 +119,10 @@ def test_it_learns_to_rank(bench, body) -> None:
     torch.manual_seed(0)
     scorer = HMRScorer(ScorerConfig("none", token_width=16, heads=2, hops=[2], width=64, blocks=1))
     trainer = Trainer(scorer, scorer.parameters(), LoopConfig(120, 2e-3, warmup_steps=10, ema_decay=0.9))
-    step, groups = ScorerStep(scorer), GroupSampler(bench.model(), body, 6, 4)
+    step = ScorerStep(scorer, GroupSampler(bench.model(), body, 6, 4))
     losses = []
     for number in range(120):
-        group = groups(bench.people, torch.Generator().manual_seed(number))
-        loss, parts = step(group, number)
+        loss, parts = step(bench.people, number)
         trainer.update(loss)
         losses.append(parts["rank_mpjpe"])
     assert sum(losses[-10:]) < 0.6 * sum(losses[:10])

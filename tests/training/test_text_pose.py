@@ -23,9 +23,9 @@ from alignhmr.training.recipe import Evaluation
 from alignhmr.training.text_pose import (
     ClauseTable,
     TextPoseBatch,
+    TextPoseBatches,
     TextPoseLossWeights,
     TextPoseStep,
-    batches,
     caption_clauses,
     contrastive_loss,
     draw_poses,
@@ -92,7 +92,7 @@ def test_held_out_wordings_are_not_in_the_table(told):
 
 def test_a_batch_follows_from_seed_and_number_and_is_shared_by_workers(body, sampler, told):
     def first(start: int, rank: int = 0, world: int = 1, seed: int = 3) -> TextPoseBatch:
-        return next(batches(sampler, body, told[0], 8, seed, start, rank, world))
+        return TextPoseBatches(sampler, body, told[0], 8, seed, rank, world)(start)
 
     whole = first(5)
     assert torch.equal(whole.rotations, first(5).rotations) and torch.equal(whole.clauses, first(5).clauses)
@@ -119,7 +119,7 @@ def test_losses_fall_on_one_batch(body, sampler):
     model.rest_joints.copy_(body.joint_template)
     table.describe(model)
     step = TextPoseStep(model, table, 0, TextPoseLossWeights(contrast=1.0))
-    batch = next(batches(sampler, body, table, 24, 0, 0))
+    batch = TextPoseBatches(sampler, body, table, 24, 0)(0)
     optimizer = torch.optim.Adam(model.parameters(), 5e-3)
     reports = []
     for _ in range(60):
