@@ -75,6 +75,10 @@ class BaseModelConfig:
         return replace(self, backbone=vision_backbone.describe(self.image.removeprefix(TRANSFORMERS)))
 
 
+View = tuple[Float[Tensor, "people"], Encoded]
+"""Share of each person's answer, and the evidence that it comes of."""
+
+
 class BaseModel(nn.Module):
     """Evidence -> initial estimate, and (x_t, t, evidence) -> x0."""
 
@@ -150,22 +154,29 @@ class BaseModel(nn.Module):
         x = noise * self.config.temperature
         for t, t_next in zip(times := schedule.sampling_steps(steps), [*times[1:], None], strict=True):
             at = torch.full(x.shape[:-1], t, device=x.device)
-            x0 = torch.stack([share * self.denoise(x, at, encoded) for share, encoded in views]).sum(0)
+            x0 = torch.stack(
+                [share[:, None, None] * self.denoise(x, at, encoded) for share, encoded in views]
+            ).sum(0)
             x = x0 if t_next is None else schedule.ddim_step(x, x0, t, t_next)
         return initial + x * self.residual_std
 
-    def initial_of(self, views: Sequence[tuple[float, Encoded]]) -> Float[Tensor, "people params"]:
+    def initial_of(self, views: Sequence[View]) -> Float[Tensor, "people params"]:
         """The initial estimate of all views together."""
-        return torch.stack([share * self.regress(encoded) for share, encoded in views]).sum(0)
+        return torch.stack([share[:, None] * self.regress(encoded) for share, encoded in views]).sum(0)
 
-    def views(self, condition: Condition | Encoded) -> list[tuple[float, Encoded]]:
-        """Encodings of the evidence, and their shares of an answer."""
+    def views(self, condition: Condition | Encoded) -> list[View]:
+        """Encodings of the evidence, and their shares of each person's answer; they add up to one.
+
+        Who has no keypoints is answered by the picture alone: without it there would be nothing to go by.
+        """
         if not isinstance(condition, Condition):
-            return [(1.0, condition)]
-        share = self.config.guidance
-        if share == 1 or not condition.has_image.any():
-            return [(1.0, self.encode(condition))]
-        return [(share, self.encode(condition)), (1 - share, self.encode(condition.without("image")))]
+            return [(condition.vector.new_ones(len(condition.vector)), condition)]
+        both = condition.has_image & condition.has_keypoints
+        share = torch.where(both, self.config.guidance, 1.0)
+        views = [(share, self.encode(condition))]
+        if (share != 1).any():
+            views.append((1 - share, self.encode(condition.without("image"))))
+        return views
 
 
 def _image_encoder(c: BaseModelConfig) -> ImageEncoder | None:

@@ -141,3 +141,7 @@ def test_guidance_is_the_share_of_the_picture_in_an_answer() -> None:
     torch.testing.assert_close(answer(0.25, seen), 0.25 * whole + 0.75 * blind)
     assert torch.equal(answer(0.25, seen.without("image")), blind)
     assert torch.equal(base.sample(base.encode(seen), noise, steps=1), whole)
+    # Who has no keypoints is not answered by nothing.
+    hidden = seen.keep(keypoints=torch.tensor([True, False]))
+    torch.testing.assert_close(answer(0.25, hidden)[1], answer(1.0, hidden)[1])
+    torch.testing.assert_close(answer(0.25, hidden)[0], 0.25 * whole[0] + 0.75 * blind[0])
