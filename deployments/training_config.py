@@ -182,6 +182,7 @@ class _Base(_Shared):
     drop: _Drop
     sightings: PositiveInt
     precision: Literal["fp32", "bf16"]
+    learns: Literal["all", "denoiser"]
     recompute: bool
 
     def recipe(self) -> BaseRecipe:
@@ -196,6 +197,7 @@ class _Base(_Shared):
             drop=DropRates(**self.drop.model_dump()),
             sightings=self.sightings,
             precision=self.precision,
+            learns=self.learns,
             recompute=self.recompute,
             **self._parts(),
         )

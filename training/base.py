@@ -32,6 +32,10 @@ from alignhmr.training.base_batches import Rows
 from alignhmr.training.workers import mean_over_workers
 
 Precision = Literal["fp32", "bf16"]
+Learns = Literal["all", "denoiser"]
+"""What of a model a run changes. What is diffused is the initial estimate's error, and of people whom the regressor
+learned from it is small: a denoiser that learns it there takes it for too small, and wrong, on others. So it is taught
+once more by people whom encoder and regressor never met, while they are held."""
 _AT_ONCE = 64
 """People sampled at once in ``evaluate``: the tokens of all would not fit."""
 
@@ -115,6 +119,7 @@ class BaseStep(nn.Module):
     def __init__(
         self, model: BaseModel, body: BodyModel, seed: int, weights: BaseLossWeights | None = None,
         rates: DropRates | None = None, rows: Rows | None = None, precision: Precision = "fp32",
+        learns: Learns = "all",
     ) -> None:  # fmt: skip
         """``rows`` says which people of the global batch its batches hold; all of them by default.
 
@@ -122,7 +127,7 @@ class BaseStep(nn.Module):
         adds up stay in float32.
         """
         super().__init__()
-        self.precision = precision
+        self.precision, self.learns = precision, learns
         self.model, self.body, self.seed, self.rows = model, body, seed, rows
         self.weights, self.rates = weights or BaseLossWeights(), rates or DropRates()
 
@@ -133,13 +138,15 @@ class BaseStep(nn.Module):
         generator = torch.Generator().manual_seed(self.seed * 7_919 + step)
         target = true_packed(batch)
         condition = drop(batch.condition(), self.rates, generator, rows)
-        with self._networks(target.device):
-            encoded = self.model.encode(condition)
-        initial = self.model.regress(encoded)
+        whole = self.learns == "all"
+        with torch.set_grad_enabled(whole and torch.is_grad_enabled()):
+            with self._networks(target.device):
+                encoded = self.model.encode(condition)
+            initial = self.model.regress(encoded)
         image = ImageTruth.of(batch, condition.has_image)
         square, inside, images = self._over_all(target - initial, image)
         self._track_residual(square)
-        parts = self._body_losses(initial, target, batch)
+        parts = self._body_losses(initial, target, batch) if whole else {}
 
         t = torch.randint(schedule.STEPS, (rows.of,), generator=generator)[rows.index].to(target.device)
         noise = torch.randn(rows.of, target.shape[1], generator=generator)
@@ -153,7 +160,7 @@ class BaseStep(nn.Module):
         refined = unpack(initial.detach() + predicted * self.model.residual_std)
         joints = self.body.kinematics(refined.rotations, refined.betas).joints
         parts["diffusion_joints"] = w.diffusion_joints * _root_relative(joints, batch.joints_m).mean()
-        if self.model.sees_pixels:
+        if self.model.sees_pixels and whole:
             parts |= image_losses(w, encoded.image, image, inside, images)
         return torch.stack(list(parts.values())).sum(), {k: float(v.detach()) for k, v in parts.items()}
 
@@ -229,9 +236,10 @@ def initialise(model: BaseModel, sampler: ObservationSampler, seed: int) -> None
     model.residual_std.copy_(packed.std(0).clamp_min(1e-2))
 
 
-def learnable(model: BaseModel) -> None:
+def learnable(model: BaseModel, learns: Learns = "all") -> None:
     """Puts it into training, but for those layers of the image encoder that are never trained."""
-    model.train().requires_grad_(True)
+    model.train().requires_grad_(learns == "all")
+    model.denoiser.requires_grad_(True)
     if (image := model.encoder.image) is not None:
         for parameter in image.frozen():
             parameter.requires_grad_(False)

@@ -104,6 +104,11 @@ class BaseRun:
         if mixture is None:
             recipe = replace(recipe, model=replace(recipe.model, image="none"))
         recipe = replace(recipe, model=recipe.model.described())
+        if init is None and recipe.learns != "all":
+            raise InputError(
+                f"only the {recipe.learns} is to learn, on top of nothing; name the base to begin with by --init, or"
+                " set base: learns: all"
+            )
         if init is not None:
             path = resolve(init, "base")
             read_info(path)  # which says what is wrong with a file that is none
@@ -130,13 +135,13 @@ class BaseRun:
         def build() -> tuple[Trainer, Step]:
             model = first().to(device)
             assert isinstance(model, BaseModel)
-            base_training.learnable(model)
+            base_training.learnable(model, recipe.learns)
             model.recompute(recipe.recompute)
             slow = model.encoder.image.pretrained() if model.encoder.image is not None else ()
             trainer = Trainer(model, model.parameters(), recipe.loop, slow)
             body = copy.deepcopy(self.body).to(device)
             step = base_training.BaseStep(
-                model, body, self.seed, recipe.losses, recipe.drop, rows, recipe.precision
+                model, body, self.seed, recipe.losses, recipe.drop, rows, recipe.precision, recipe.learns
             )
             return trainer, step
 

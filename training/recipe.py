@@ -8,7 +8,7 @@ from alignhmr.core.scoring.scorer import ScorerConfig
 from alignhmr.core.synthetic.motion import Clip
 from alignhmr.core.synthetic.poses import PoseMix
 from alignhmr.training.augmentation import AugmentationConfig
-from alignhmr.training.base import BaseLossWeights, DropRates, Precision
+from alignhmr.training.base import BaseLossWeights, DropRates, Learns, Precision
 from alignhmr.training.loop import LoopConfig
 from alignhmr.training.scorer import ScorerDropRates, ScorerLossWeights
 
@@ -39,6 +39,7 @@ class BaseRecipe:
     """People from prepared data, of a step; none where no data is given."""
     precision: Precision = "fp32"
     """Of the networks' products; losses, weights and the optimiser are in float32."""
+    learns: Learns = "all"
     recompute: bool = False
     """Whether transformers work activations out again for gradients: less memory, a third more time."""
     save_every: int = 1000

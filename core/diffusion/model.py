@@ -17,7 +17,7 @@ from alignhmr.core.diffusion import schedule
 from alignhmr.core.diffusion.attention import Layers
 from alignhmr.core.diffusion.condition import Condition
 from alignhmr.core.diffusion.denoiser import MlpDenoiser
-from alignhmr.core.diffusion.encoder import Encoded, ImageEncoder, MlpEncoder
+from alignhmr.core.diffusion.encoder import Encoded, ImageEncoder, MlpEncoder, concatenate
 from alignhmr.core.diffusion.image_tokens import PointTokens
 from alignhmr.core.diffusion.kinematic_denoiser import KinematicDenoiser
 from alignhmr.core.diffusion.parameters import SIZE
@@ -151,12 +151,14 @@ class BaseModel(nn.Module):
         """
         views = self.views(condition)
         initial = self.initial_of(views)[:, None]
+        shares = torch.stack([share for share, _ in views])[..., None, None]
+        everyone = concatenate([encoded for _, encoded in views])
         x = noise * self.config.temperature
         for t, t_next in zip(times := schedule.sampling_steps(steps), [*times[1:], None], strict=True):
-            at = torch.full(x.shape[:-1], t, device=x.device)
-            x0 = torch.stack(
-                [share[:, None, None] * self.denoise(x, at, encoded) for share, encoded in views]
-            ).sum(0)
+            # All views at once: the weights are read once for them.
+            x_t = x.repeat(len(views), 1, 1)
+            at = torch.full(x_t.shape[:-1], t, device=x.device)
+            x0 = (shares * self.denoise(x_t, at, everyone).unflatten(0, (len(views), -1))).sum(0)
             x = x0 if t_next is None else schedule.ddim_step(x, x0, t, t_next)
         return initial + x * self.residual_std
 

@@ -15,6 +15,7 @@ from alignhmr.training import base
 from alignhmr.training.augmentation import AS_IT_IS, observe
 from alignhmr.training.base import BaseStep, DropRates, drop, learnable, true_packed
 from alignhmr.training.base_batches import Rows
+from alignhmr.training.loop import LoopConfig, Trainer
 
 SEEING = BaseModelConfig(
     "efficientnet-lite0", 32, width=32, encoder_blocks=1, denoiser_width=32, denoiser_blocks=1
@@ -138,3 +139,17 @@ def test_first_layers_of_the_image_encoder_are_never_learned(model):
     assert frozen
     for name, parameter in model.named_parameters():
         assert parameter.requires_grad == (id(parameter) not in frozen), name
+
+
+def test_a_denoiser_learns_alone_while_the_rest_is_held(batch, model, body):
+    alone = copy.deepcopy(model)
+    learnable(alone, "denoiser")
+    before = {name: value.clone() for name, value in alone.named_parameters()}
+    trainer = Trainer(alone, alone.parameters(), LoopConfig(3, 1e-2, warmup_steps=0))
+    step = BaseStep(alone, body, 0, learns="denoiser")
+    for number in range(3):
+        loss, parts = step(batch, number)
+        assert set(parts) == {"diffusion", "diffusion_joints"}
+        trainer.update(loss)
+    moved = {name for name, value in alone.named_parameters() if not torch.equal(value, before[name])}
+    assert moved and all(name.startswith("denoiser.") for name in moved)
