@@ -107,7 +107,7 @@ def test_a_run_begins_with_the_weights_that_it_is_given(plan, body, tmp_path):
     assert all(torch.equal(value, ours[name]) for name, value in theirs.state_dict().items())
     assert run.about["init"].startswith("mine:") and len(run.about["init"]) == len("mine:") + 64
     assert run.first_model().config.temperature == 1.0
-    with pytest.raises(InputError, match="only the denoiser is to learn, on top of nothing.*--init"):
+    with pytest.raises(InputError, match=r"only the denoiser is to learn, on top of nothing.*--init"):
         plan(recipe=replace(RECIPE, learns="denoiser")).open()
 
 
