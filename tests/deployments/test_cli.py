@@ -151,7 +151,7 @@ def test_train_base_passes_everything_on(run, monkeypatch) -> None:
     assert vars(launch) == {
         "preset": "full", "out": Path("o"), "data": ["a=2", "s3://b/c"], "held_out": "t", "workers": 2, "minutes": 3.0,
         "seed": 4, "resume": True, "overwrite": True, "mlflow": "file:m", "device": "cpu", "body": "open",
-        "config": None, "looks": None,
+        "config": None, "looks": None, "makers": None,
     }  # fmt: skip
 
 
