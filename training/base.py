@@ -33,9 +33,7 @@ from alignhmr.training.workers import mean_over_workers
 
 Precision = Literal["fp32", "bf16"]
 Learns = Literal["all", "denoiser"]
-"""What of a model a run changes. What is diffused is the initial estimate's error, and of people whom the regressor
-learned from it is small: a denoiser that learns it there takes it for too small, and wrong, on others. So it is taught
-once more by people whom encoder and regressor never met, while they are held."""
+"""What of a model a run changes: all of it, or the denoiser alone, while encoder and regressor are held."""
 _AT_ONCE = 64
 """People sampled at once in ``evaluate``: the tokens of all would not fit."""
 
