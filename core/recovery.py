@@ -183,11 +183,22 @@ class Recoverer:
             recovery.crop_px,
         )  # fmt: skip
 
-    @torch.no_grad()
     def _recover_one(self, request: RecoveryRequest) -> Recovery:
+        return self.judged(request, *self.proposed(request))
+
+    def proposed(self, request: RecoveryRequest) -> tuple[Sight, Bodies]:
+        """What ``judged`` takes: as many hypotheses as leave room for their mean."""
+        hyps = request.hypotheses
+        return self.hypothesise(replace(request, hypotheses=hyps if hyps < LEAST else hyps - 1))
+
+    @torch.no_grad()
+    def judged(self, request: RecoveryRequest, sight: Sight, bodies: Bodies) -> Recovery:
+        """The answer that hypotheses make once the scorer has rated them; they may have been made elsewhere.
+
+        Where there are fewer than were asked for, the mean of the best is added, and chosen.
+        """
         person, camera, hyps = request.person, request.intrinsics, request.hypotheses
-        drawn = hyps if hyps < LEAST else hyps - 1
-        sight, bodies = self.hypothesise(replace(request, hypotheses=drawn))
+        drawn = bodies.transl_cam_m.shape[1]
         seen = self.scorer.look(self._evidence(person, sight))
         rating = self.scorer.rate(seen, Claim.of(bodies, sight.crop_px))
         score, error_mm = rating.score + AGREEMENT * agreement(bodies.joints_m), rating.error_mm
