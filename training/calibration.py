@@ -18,7 +18,7 @@ from jaxtyping import Float
 from alignhmr.core.metrics.hypotheses import Calibration, calibration, spread_mm
 from alignhmr.core.perception.views import from_jpeg
 from alignhmr.core.records import Intrinsics, Person
-from alignhmr.core.recovery import Recoverer, RecoveryRequest
+from alignhmr.core.recovery import Recoverer, Recovery, RecoveryRequest
 from alignhmr.core.scoring.confidence import (
     ErrorConfidence,
     JointConfidence,
@@ -31,6 +31,8 @@ from alignhmr.training.sightings import Sighting, view_of
 DEAREST = 0.08
 """How far above the zero-noise answer's error the mean of all hypotheses may lie."""
 TEMPERATURES: tuple[float, ...] = (0.7, 0.85, 1.0, 1.2, 1.4, 1.7, 2.0, 2.4, 2.8, 3.4)
+TRIED_ON = 300
+"""People by whom temperatures are compared, at most; what spreads and scores are worth is fitted on all."""
 
 
 @dataclass(frozen=True)
@@ -86,19 +88,33 @@ class Calibrated:
 
 
 def answer(
-    recoverer: Recoverer, sightings: Sequence[Sighting], *, hypotheses: int = 20, seed: int = 0
-) -> Answers:
-    """Everyone's hypotheses, as users get them: with the detector's keypoints, the scorer's choice, and a view."""
-    joints, true, selected, expected = [], [], [], []
-    for index, sighting in enumerate(sightings):
-        [recovery] = recoverer.recover_batch([request_of(sighting, seed + index, hypotheses)])
-        found = recovery.hypotheses.joints_cam_m
-        joints.append(found - found[:, :1])
-        true.append(sighting.smpl24_cam_m - sighting.smpl24_cam_m[:1])
-        selected.append(recovery.selected)
-        expected.append(recovery.hypotheses.expected_error_mm[recovery.selected])
+    recoverer: Recoverer, sightings: Sequence[Sighting], temperatures: Sequence[float], *, hypotheses: int = 20,
+    seed: int = 0,
+) -> dict[float, Answers]:  # fmt: skip
+    """Everyone's hypotheses at each temperature, as users get them: with the detector's keypoints, the scorer's choice,
+    and a view, which is looked at once."""
+    base, config = recoverer.base, recoverer.base.config
+    found: dict[float, list[Recovery]] = {float(temperature): [] for temperature in temperatures}
+    try:
+        for index, sighting in enumerate(sightings):
+            request = request_of(sighting, seed + index, hypotheses)
+            for temperature, recoveries in found.items():
+                base.config = replace(config, temperature=temperature)
+                recoveries += recoverer.recover_batch([request])
+    finally:
+        base.config = config
+    return {temperature: _beside_truth(recoveries, sightings) for temperature, recoveries in found.items()}
+
+
+def _beside_truth(recoveries: Sequence[Recovery], sightings: Sequence[Sighting]) -> Answers:
+    joints = np.stack([recovery.hypotheses.joints_cam_m for recovery in recoveries])
+    true = np.stack([sighting.smpl24_cam_m for sighting in sightings])
+    selected = [recovery.selected for recovery in recoveries]
+    expected = [recovery.hypotheses.expected_error_mm[recovery.selected] for recovery in recoveries]
     groups = [sighting.group for sighting in sightings]
-    return Answers(np.stack(joints), np.stack(true), np.array(selected), np.array(expected), groups)
+    return Answers(
+        joints - joints[:, :, :1], true - true[:, :1], np.array(selected), np.array(expected), groups
+    )
 
 
 def request_of(sighting: Sighting, seed: int, hypotheses: int) -> RecoveryRequest:
@@ -136,23 +152,15 @@ def calibrate(
 
     People of one clip stay on one side of the halves. InputError for fewer than 100 people.
     """
-    base = recoverer.base
-    config = base.config
-    energies, found = {}, {}
     told_by = recoverer.error_confidence
     recoverer.error_confidence = None  # what the scorer says itself is what is put right
     try:
-        for temperature in temperatures:
-            base.config = replace(config, temperature=float(temperature))
-            found[temperature] = answer(recoverer, sightings, hypotheses=hypotheses, seed=seed)
-            energies[float(temperature)] = energy_mm(found[temperature])
+        tried = answer(recoverer, sightings[:TRIED_ON], temperatures, hypotheses=hypotheses, seed=seed)
+        energies = {temperature: energy_mm(found) for temperature, found in tried.items()}
+        best = _best(energies, tried)
+        answers = answer(recoverer, sightings, [best], hypotheses=hypotheses, seed=seed)[best]
     finally:
-        base.config, recoverer.error_confidence = config, told_by
-    # Spread costs whoever takes one hypothesis at random, and may be wider than its score can pay for.
-    dear = {t: a.mpjpe_mm.mean() / a.mpjpe_mm[:, 0].mean() - 1 for t, a in found.items()}
-    affordable = [t for t in energies if dear[t] <= DEAREST] or [min(dear, key=dear.__getitem__)]
-    best = min(affordable, key=energies.__getitem__)
-    answers = found[best]
+        recoverer.error_confidence = told_by
     side = _halves(answers.groups)
     fitted, judged = answers.part(side), answers.part(~side)
     confidence = fit_confidence(fitted.spread_mm, fitted.error_mm, hypotheses=hypotheses, data=data)
@@ -172,6 +180,13 @@ def calibrate(
         scorer_coverage=float(inside.mean()),
         scorer_after=calibration(scorer_told[:, 0], scorer_error),
     )
+
+
+def _best(energies: dict[float, float], tried: dict[float, Answers]) -> float:
+    """Spread costs whoever takes one hypothesis at random, and may be wider than its score can pay for."""
+    dear = {t: a.mpjpe_mm.mean() / a.mpjpe_mm[:, 0].mean() - 1 for t, a in tried.items()}
+    affordable = [t for t in energies if dear[t] <= DEAREST] or [min(dear, key=dear.__getitem__)]
+    return min(affordable, key=energies.__getitem__)
 
 
 def _of_selected(answers: Answers) -> Float[np.ndarray, "people"]:
