@@ -102,8 +102,8 @@ def test_models_that_answer_with_nonsense_stop_the_run(fake_models, monkeypatch)
     from alignhmr.deployments.labeling.trial import try_models
 
     class Diverged(type(fake_models)):
-        def load_recoverer(self):
-            recoverer = super().load_recoverer()
+        def load_recoverer(self, *, whole=False):
+            recoverer = super().load_recoverer(whole=whole)
             answer = recoverer.recover_batch
 
             def diverged(requests):
