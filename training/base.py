@@ -149,14 +149,16 @@ class BaseStep(nn.Module):
         parts = self._body_losses(initial, target, batch) if whole else {}
 
         t = torch.randint(schedule.STEPS, (rows.of,), generator=generator)[rows.index].to(target.device)
-        noise = torch.randn(rows.of, target.shape[1], generator=generator)
-        noise = noise * (torch.rand(rows.of, 1, generator=generator) >= QUIET)
-        noise = noise[rows.index].to(target.device)
+        noise = torch.randn(rows.of, target.shape[1], generator=generator)[rows.index].to(target.device)
+        quiet = (torch.rand(rows.of, generator=generator) < QUIET)[rows.index].to(target.device)
         x0 = self.model.residual(target, initial.detach())
-        noised = schedule.add_noise(x0, noise, t)
+        t = torch.where(quiet, schedule.STEPS - 1, t)
+        noised = schedule.add_noise(x0, noise, t).masked_fill(quiet[:, None], 0.0)
         with self._networks(target.device):
             predicted = self.model.denoise(noised[:, None], t[:, None], encoded)[:, 0].float()
-        parts["diffusion"] = w.diffusion * (predicted - x0).square().clamp(max=25).mean()
+        # Without noise there is one answer, and it is to have good joints: the mean of parameters has others.
+        off = (predicted - x0).square().clamp(max=25) * ~quiet[:, None]
+        parts["diffusion"] = w.diffusion * off.mean()
         refined = unpack(initial.detach() + predicted * self.model.residual_std)
         joints = self.body.kinematics(refined.rotations, refined.betas).joints
         parts["diffusion_joints"] = w.diffusion_joints * _root_relative(joints, batch.joints_m).mean()
