@@ -38,7 +38,8 @@ class PoseTokens(nn.Module):
         self.prompt = nn.Conv2d(len(KEYPOINTS), width, 1, bias=False)
         self.near = _near(width)
         self.far = _far(width)
-        self.more = nn.ModuleList(nn.ModuleList([_near(width), _far(width)]) for _ in range(blocks - 1))
+        self.more_near = nn.ModuleList(_near(width) for _ in range(blocks - 1))
+        self.more_far = nn.ModuleList(_far(width) for _ in range(blocks - 1))
         self.heat = nn.Conv2d(width, POINTS, 1)
         self.depth = nn.Conv2d(width, POINTS, 1)
         self.local = nn.Linear(width, _LOCAL)
@@ -57,7 +58,8 @@ class PoseTokens(nn.Module):
         gelu = nn.functional.gelu
         middle = nn.functional.interpolate(self.trunk(trunk), scale_factor=2, mode="bilinear")
         middle = gelu(self.fine(fine) + middle + self.prompt(keypoint_maps(keypoints, *fine.shape[-2:])))
-        for near, far in ((self.near, self.far), *self.more):
+        pairs = zip(self.more_near, self.more_far, strict=True)
+        for near, far in ((self.near, self.far), *pairs):
             middle = middle + gelu(near(middle))
             middle = middle + gelu(far(middle))
         heat, depth = self.heat(middle), self.depth(middle)

@@ -68,11 +68,10 @@ def main() -> None:
     recipe, body = full_recipe(), BodyModel.load()
     batch = people(32 if quick else PEOPLE, recipe.model.crop_px, body)
     told = {
-        name: measured(recipe, batch, precision, recompute=recompute)
-        for name, precision, recompute in (
-            ("fp32", "fp32", False), ("bf16", "bf16", False), ("bf16, recomputed", "bf16", True)
-        )
-    }  # fmt: skip
+        "fp32": measured(recipe, batch, "fp32", recompute=False),
+        "bf16": measured(recipe, batch, "bf16", recompute=False),
+        "bf16, recomputed": measured(recipe, batch, "bf16", recompute=True),
+    }
     values = {"gpu": torch.cuda.get_device_name(), "torch": torch.__version__, f"step_of_{len(batch)}": told}
     finish("full_model_gpu", values, quick=quick)
 

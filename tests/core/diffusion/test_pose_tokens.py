@@ -1,5 +1,6 @@
 """Points read from BlazePose's inner layers: from pixels or kept features, and nothing of the network in weights."""
 
+import pytest
 import torch
 
 from alignhmr.core.diffusion.image_tokens import POINTS
@@ -12,9 +13,11 @@ def pictures(count: int = 2) -> torch.Tensor:
     return torch.randint(0, 255, (count, 3, 256, 256), generator=torch.Generator().manual_seed(0)).float()
 
 
-def test_features_stand_in_for_the_crops_they_are_of() -> None:
+@pytest.mark.parametrize(("width", "blocks"), [(64, 1), (24, 3)])
+def test_features_stand_in_for_the_crops_they_are_of(width: int, blocks: int) -> None:
     torch.manual_seed(0)
-    tokens, keypoints = PoseTokens().eval(), torch.rand(2, 23, 3)
+    tokens, keypoints = PoseTokens(width, blocks).eval(), torch.rand(2, 23, 3)
+    assert tokens.patch_width == width
     seen, kept = tokens(pictures(), keypoints), tokens(features_of(pictures()), keypoints)
     for name, value in vars(seen).items():
         assert torch.equal(value, getattr(kept, name)), name
