@@ -1,6 +1,8 @@
 """The next items of a stream, made while the last one is used: in a background thread, or by several processes."""
 
+import atexit
 import itertools
+import os
 import queue
 import sys
 import threading
@@ -52,6 +54,8 @@ def _alone_on_a_core(worker: int) -> None:
     import cv2
 
     cv2.setNumThreads(1)  # torch is held to one by the loader
+    # Threads of the networks' libraries may outlive the interpreter, which then aborts; nothing is left to be done.
+    atexit.register(os._exit, 0)
 
 
 def prefetched(items: Iterable[Item], ahead: int = 2) -> Iterator[Item]:
