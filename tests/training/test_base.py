@@ -149,7 +149,7 @@ def test_a_denoiser_learns_alone_while_the_rest_is_held(batch, model, body):
     step = BaseStep(alone, body, 0, learns="denoiser")
     for number in range(3):
         loss, parts = step(batch, number)
-        assert set(parts) == {"diffusion", "diffusion_joints"}
+        assert set(parts) == {"diffusion", "diffusion_joints", "quiet_pose"}
         trainer.update(loss)
     moved = {name for name, value in alone.named_parameters() if not torch.equal(value, before[name])}
     assert moved and all(name.startswith("denoiser.") for name in moved)

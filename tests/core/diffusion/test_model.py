@@ -65,6 +65,14 @@ def test_the_residual_of_a_sample_is_what_the_denoiser_answered() -> None:
     torch.testing.assert_close(base.residual(packed, initial), answered, atol=1e-5, rtol=1e-5)
 
 
+def test_without_noise_the_first_step_answers_and_draws_are_refined() -> None:
+    base, condition = model(), evidence(2)
+    noise = hypothesis_noise(4, torch.Generator().manual_seed(0)).expand(2, -1, -1)
+    once, refined = (base.sample(condition, noise, steps=steps) for steps in (1, 4))
+    assert torch.equal(once[:, 0], refined[:, 0])
+    assert ((once - refined)[:, 1:].abs().amax(-1) > 1e-4).all()
+
+
 def test_alignment_leaves_the_initial_estimate_alone() -> None:
     base, condition = model(), evidence(3)
     before = base.regress(base.encode(condition))

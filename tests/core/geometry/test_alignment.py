@@ -31,3 +31,20 @@ def test_no_small_similarity_does_better() -> None:
             3, generator=generator
         )
         assert (other - target).square().sum() >= best - 1e-6
+
+
+def test_the_gradient_of_what_is_left_is_right_and_what_is_not_finite_stays_so() -> None:
+    generator = torch.Generator().manual_seed(2)
+    source, target = torch.randn(2, 5, 8, 3, generator=generator, dtype=torch.float64)
+    source = source.clone().requires_grad_()
+    left = (similarity_align(source, target) - target).square().sum()
+    (gradient,) = torch.autograd.grad(left, source)
+    step = 1e-5 * torch.randn(source.shape, generator=generator, dtype=torch.float64)
+    ends = [
+        (similarity_align(source + side * step, target) - target).square().sum().detach() for side in (1, -1)
+    ]
+    torch.testing.assert_close((ends[0] - ends[1]) / 2, (gradient * step).sum(), rtol=1e-6, atol=1e-12)
+    broken = source.detach().clone()
+    broken[0, 0, 0] = torch.nan
+    aligned = similarity_align(broken, target)
+    assert aligned[0].isnan().any() and torch.equal(aligned[1:], similarity_align(source, target)[1:])
