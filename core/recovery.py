@@ -183,14 +183,29 @@ class Recoverer:
             recovery.crop_px,
         )  # fmt: skip
 
-    @torch.no_grad()
     def _recover_one(self, request: RecoveryRequest) -> Recovery:
+        return self.judged(request, *self.proposed(request))
+
+    def proposed(self, request: RecoveryRequest) -> tuple[Sight, Bodies]:
+        """What ``judged`` takes: as many hypotheses as leave room for their mean."""
+        hyps = request.hypotheses
+        return self.hypothesise(replace(request, hypotheses=_drawn_of(hyps)))
+
+    @torch.no_grad()
+    def judged(self, request: RecoveryRequest, sight: Sight, bodies: Bodies) -> Recovery:
+        """The answer that hypotheses make once the scorer has rated them; they may have been made elsewhere.
+
+        Where there are fewer than were asked for, the mean of the best is added, and chosen. Where all are given, as
+        rows of labels hold them, they get the scores that they had when they were made.
+        """
         person, camera, hyps = request.person, request.intrinsics, request.hypotheses
-        drawn = hyps if hyps < LEAST else hyps - 1
-        sight, bodies = self.hypothesise(replace(request, hypotheses=drawn))
+        drawn = bodies.transl_cam_m.shape[1]
         seen = self.scorer.look(self._evidence(person, sight))
         rating = self.scorer.rate(seen, Claim.of(bodies, sight.crop_px))
-        score, error_mm = rating.score + AGREEMENT * agreement(bodies.joints_m), rating.error_mm
+        agreed = agreement(bodies.joints_m[:, : _drawn_of(hyps)])
+        if agreed.shape[1] < drawn:
+            agreed = torch.cat([agreed, agreement(bodies.joints_m)[:, agreed.shape[1] :]], 1)
+        score, error_mm = rating.score + AGREEMENT * agreed, rating.error_mm
         selected, interval = int(score[0].argmax()), None
         if drawn < hyps:
             mean = place(mean_of_best(score, bodies.parameters, BEST), self.body, sight)
@@ -277,6 +292,11 @@ class Recoverer:
 
     def _tensor(self, value) -> Tensor:
         return torch.as_tensor(np.asarray(value), dtype=torch.float32, device=self.device)
+
+
+def _drawn_of(hyps: int) -> int:
+    """How many of so many hypotheses the base draws; the rest is their mean."""
+    return hyps if hyps < LEAST else hyps - 1
 
 
 def _check_evidence(keypoints: Tensor, box: Tensor, crop: Tensor, has_view: bool) -> None:

@@ -13,6 +13,7 @@ import typer
 
 from alignhmr.core.errors import AlignhmrError, SetupError
 from alignhmr.deployments.cli_find import find
+from alignhmr.deployments.cli_labeling import label, rows_app
 from alignhmr.deployments.cli_options import (
     Base,
     Body,
@@ -23,8 +24,6 @@ from alignhmr.deployments.cli_options import (
     Scorer,
     Seed,
     Threads,
-    checked_detector,
-    checked_device,
     parse_box,
     parse_formats,
     show_version,
@@ -64,48 +63,8 @@ def _options(
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
 
 
-@app.command()
-def label(
-    source: Annotated[
-        list[str], typer.Argument(help="Folder, image, glob, text file of locations, or s3://bucket/prefix.")
-    ],
-    out: Annotated[str, typer.Option("--out", "-o", help="Folder or s3:// prefix for the rows.")],
-    hypotheses: Annotated[
-        int | None, typer.Option(min=1, max=1000, help="Hypotheses per person. [preset: 20]")
-    ] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Seed of the run. [preset: 0]")] = None,
-    captioner: Annotated[
-        str | None,
-        typer.Option(
-            help="pose, vllm:MODEL_PATH, or http:URL of an OpenAI-compatible server. [preset: pose]"
-        ),
-    ] = None,
-    preset: Annotated[str, typer.Option(help="Named settings to start from.")] = "laptop",
-    config: Annotated[Path | None, typer.Option(help="YAML file laid over the preset.")] = None,
-    detector: Annotated[
-        str | None,
-        typer.Option(
-            help="blazepose, or rtdetr-vitpose[:DETECTOR,POSE]. [preset: blazepose]",
-            callback=checked_detector,
-        ),
-    ] = None,
-    device: Annotated[
-        str | None, typer.Option(help="auto, cpu, cuda or cuda:N. [preset: auto]", callback=checked_device)
-    ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Only the first N pictures.")] = None,
-    base: Annotated[str | None, typer.Option(help="Base model. [preset: starter]")] = None,
-    scorer: Annotated[str | None, typer.Option(help="HMR-Scorer. [preset: starter]")] = None,
-    body: Annotated[str | None, typer.Option(help="Body model. [preset: open]")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace another run in --out.")] = False,
-) -> None:
-    """Label pictures: people, captions, hypotheses, scores and preference pairs, as Parquet rows."""
-    from alignhmr.deployments.labeling.command import run
-
-    run(
-        source[0] if len(source) == 1 else source, out, hypotheses=hypotheses, seed=seed, captioner=captioner,
-        preset=preset, config=config, detector=detector, device=device, limit=limit, base=base,
-        scorer=scorer, body=body, overwrite=overwrite,
-    )  # fmt: skip
+app.command()(label)
+app.add_typer(rows_app, name="rows")
 
 
 @app.command()

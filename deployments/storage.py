@@ -6,12 +6,17 @@ S3-compatible server.
 """
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote, unquote_to_bytes, urlsplit
 
 from pyarrow import fs as arrow_fs
 
 from alignhmr.core.errors import InputError
+
+CONNECT_TIMEOUT_S, REQUEST_TIMEOUT_S = 10.0, 60.0
+ATTEMPTS = 8
+"""Of a request that S3 answers with 500 or 503, or not in time; with the waits between them about 20 s."""
 
 
 def open_location(location: str | Path) -> tuple[arrow_fs.FileSystem, str]:
@@ -31,7 +36,11 @@ def open_location(location: str | Path) -> tuple[arrow_fs.FileSystem, str]:
 
 def s3_filesystem() -> arrow_fs.S3FileSystem:
     """S3 as the environment describes it; anonymous where no credentials are found, for public buckets."""
-    options: dict = {}
+    options: dict = {
+        "connect_timeout": CONNECT_TIMEOUT_S,
+        "request_timeout": REQUEST_TIMEOUT_S,
+        "retry_strategy": arrow_fs.AwsStandardS3RetryStrategy(max_attempts=ATTEMPTS),
+    }
     endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
     if endpoint:
         parts = urlsplit(endpoint)
@@ -50,6 +59,46 @@ def s3_filesystem() -> arrow_fs.S3FileSystem:
     elif not _has_credentials():
         options["anonymous"] = True
     return arrow_fs.S3FileSystem(**options)
+
+
+def list_objects(location: str, *, page: int = 1000) -> Iterator[str]:
+    """Every object below ``s3://BUCKET/PREFIX`` by key, as ``s3://`` locations; a page at a time. InputError if it
+    can't be listed."""
+    import boto3
+    from botocore import UNSIGNED
+    from botocore.config import Config
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    bucket, _, key = location.removeprefix("s3://").strip("/").partition("/")
+    retries = {"total_max_attempts": ATTEMPTS, "mode": "standard"}
+    options: dict = {
+        "connect_timeout": CONNECT_TIMEOUT_S,
+        "read_timeout": REQUEST_TIMEOUT_S,
+        "retries": retries,
+    }
+    if not (os.environ.get("AWS_ACCESS_KEY_ID") or _has_credentials()):
+        options["signature_version"] = UNSIGNED
+    client = boto3.client(
+        "s3",
+        config=Config(**options),
+        region_name=os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1",
+    )
+    prefix = f"{key}/" if key else ""
+    try:
+        for found in client.get_paginator("list_objects_v2").paginate(
+            Bucket=bucket, Prefix=prefix, PaginationConfig={"PageSize": page}
+        ):
+            for item in found.get("Contents", ()):
+                if not item["Key"].endswith("/"):
+                    yield f"s3://{bucket}/{item['Key']}"
+    except (ClientError, BotoCoreError) as error:
+        if getattr(error, "response", {}).get("Error", {}).get("Code") == "NoSuchBucket":
+            raise InputError(
+                f"there is no bucket {bucket!r}; check its name, and AWS_ENDPOINT_URL"
+            ) from error
+        raise InputError(
+            f"{location!r} can't be listed: {error}; check the bucket, the credentials and AWS_ENDPOINT_URL"
+        ) from error
 
 
 def _has_credentials() -> bool:

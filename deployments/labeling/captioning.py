@@ -1,9 +1,10 @@
 """Where a person's captions come from: the pose itself, vLLM in this job, or a server with OpenAI's API.
 
-A captioner is checked in the driver, before the first row, and put into the pipeline before or after the
-recovery. What a model answers is only ever a row's business: nonsense becomes its ``caption_error``.
+A captioner is checked in the driver, before the first row, and put into the pipeline before the recovery or after the
+scoring. What a model answers is only ever a row's business: nonsense becomes its ``caption_error``.
 """
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 import pyarrow as pa
@@ -14,6 +15,10 @@ from alignhmr.deployments.labeling.schema import rows_from_table, with_columns
 
 if TYPE_CHECKING:
     from ray.data import Dataset
+
+
+KEPT = "kept"
+"""Source of captions that are there already."""
 
 
 class Captioner(Protocol):
@@ -32,7 +37,9 @@ class Captioner(Protocol):
 
     def before_recovery(self, people: "Dataset") -> "Dataset": ...
 
-    def after_recovery(self, recovered: "Dataset") -> "Dataset": ...
+    def ending(self) -> Callable[[pa.Table], pa.Table]:
+        """What is done to scored rows before they are written."""
+        ...
 
 
 def make_captioner(config: LabelConfig, device: str) -> Captioner:
@@ -65,12 +72,14 @@ class PoseCaptioner:
     def before_recovery(self, people: "Dataset") -> "Dataset":
         return people
 
-    def after_recovery(self, recovered: "Dataset") -> "Dataset":
-        return recovered.map_batches(add_pose_captions, batch_format="pyarrow", num_cpus=0.25)
+    def ending(self) -> Callable[[pa.Table], pa.Table]:
+        return add_pose_captions
 
 
 def add_pose_captions(table: pa.Table) -> pa.Table:
     """The table with its captions computed from ``selected_joints_cam_m``."""
+    if table.column("scores").null_count == table.num_rows:
+        return table
     rows = rows_from_table(table.select(["error_code", "selected_joints_cam_m"]))
     good = [row["error_code"] is None for row in rows]
     return with_columns(

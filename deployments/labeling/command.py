@@ -1,146 +1,310 @@
-"""``alignhmr label``: checks first what can be checked, runs the pipeline, shows how it goes."""
+"""``alignhmr label``: checks first what can be checked, goes on where the folder stands, tells how it went."""
 
 import datetime
 import importlib.metadata
 import logging
 import platform
-import threading
+import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    SpinnerColumn,
-    TextColumn,
-    TimeElapsedColumn,
-)
-from rich.table import Table
 
-from alignhmr.core.errors import NoPersonError
+from alignhmr.core.errors import InputError, NoPersonError, ServiceError, SetupError
+from alignhmr.core.scoring.cleaning import CleaningRule
 from alignhmr.deployments import runtime
-from alignhmr.deployments.labeling.captioning import make_captioner
+from alignhmr.deployments.labeling.books import BOOKS, Books
+from alignhmr.deployments.labeling.captioning import Captioner, make_captioner
 from alignhmr.deployments.labeling.config import LabelConfig, load_config
-from alignhmr.deployments.labeling.output import Output, add_up
-from alignhmr.deployments.labeling.schema import SCHEMA_VERSION
+from alignhmr.deployments.labeling.costs import add_use, cost, stage_use
+from alignhmr.deployments.labeling.identity import check_folder
+from alignhmr.deployments.labeling.label_set import LabelSet
+from alignhmr.deployments.labeling.models import Models, check_digests
+from alignhmr.deployments.labeling.output import HEARTBEAT, Output
+from alignhmr.deployments.labeling.plan import PLAN, Planned, write_plan
+from alignhmr.deployments.labeling.progress import Monitor
+from alignhmr.deployments.labeling.readers import Reader
+from alignhmr.deployments.labeling.relabeling import KeptCaptions, LabelListing, decide, open_labels
+from alignhmr.deployments.labeling.resume import begin, check_whole, stand
+from alignhmr.deployments.labeling.schema import ERROR_CODES, SCHEMA_VERSION
 from alignhmr.deployments.labeling.sources import Listing, list_pictures
-from alignhmr.deployments.labeling.stages import Models
+from alignhmr.deployments.labeling.summaries import Tally, counts_of
+from alignhmr.deployments.labeling.told import show
 from alignhmr.deployments.labeling.trial import try_models
 
 log = logging.getLogger(__name__)
 
 
 def run(
-    source: str | Path | Sequence[str | Path],
-    out: str | Path,
-    *,
-    hypotheses: int | None = None,
-    seed: int | None = None,
-    captioner: str | None = None,
-    preset: str = "laptop",
-    config: str | Path | None = None,
-    detector: str | None = None,
-    device: str | None = None,
-    limit: int | None = None,
-    base: str | None = None,
-    scorer: str | None = None,
-    body: str | None = None,
-    overwrite: bool = False,
+    source: str | Path | Sequence[str | Path], out: str | Path, *, hypotheses: int | None = None,
+    seed: int | None = None, captioner: str | None = None, preset: str = "laptop", config: str | Path | None = None,
+    detector: str | None = None, device: str | None = None, limit: int | None = None, base: str | None = None,
+    scorer: str | None = None, body: str | None = None, column: str | None = None, fetch: bool | None = None,
+    retry_failed: Collection[str] | None = None, clean: CleaningRule | None = None, overwrite: bool = False,
     console: Console | None = None,
-) -> dict[str, Any]:
+) -> dict[str, Any]:  # fmt: skip
     """Labels the pictures of ``source`` into ``out`` and returns what ``run.json`` says.
 
-    None leaves a setting as the preset and the config file have it. Raises an AlignhmrError with one clear
-    sentence before the first row, if the source, the models, the captioner or ``out`` can't be used.
+    None leaves a setting as the preset and the config file have it. ``retry_failed`` are codes of error rows to do
+    again; an empty collection is all of them. With ``clean``, ``source`` is the folder of a run, whose rows are scored
+    anew instead of being made, and told to keep, relabel or drop. Raises an AlignhmrError with one clear sentence
+    before the first row, if the source, the models, the captioner or ``out`` can't be used.
     """
     console = console or Console(stderr=True)
     single = {
         "hypotheses": hypotheses, "seed": seed, "captions.engine": captioner, "detector": detector,
-        "device": device, "base": base, "scorer": scorer, "body": body,
+        "device": device, "base": base, "scorer": scorer, "body": body, "fetch.enabled": fetch,
     }  # fmt: skip
     settings = load_config(preset, config, single)
-    listing = list_pictures(source, limit)
+    if clean is not None:
+        if not isinstance(source, str | Path):
+            raise InputError(f"{len(source)} sources were given; give the folder of one run to be cleaned")
+        labels = LabelSet(str(source))
+        settings = load_config(preset, config, single | {"hypotheses": labels.record["config"]["hypotheses"]})
+        device = runtime.resolve_device(settings.device)
+        models = _models(settings, device)
+        listing: Any = LabelListing(labels, limit)
+        return label_pictures(
+            listing, settings, models, str(out), overwrite=overwrite, retry_failed=retry_failed, clean=clean,
+            console=console,
+        )  # fmt: skip
+    listing = list_pictures(source, limit, column=column, remote=settings.fetch.enabled)
     device = runtime.resolve_device(settings.device)
-    models = Models(settings.base, settings.scorer, settings.body, settings.detector, device)
-    return label_pictures(listing, settings, models, str(out), overwrite=overwrite, console=console)
+    models = _models(settings, device)
+    return label_pictures(
+        listing, settings, models, str(out), overwrite=overwrite, retry_failed=retry_failed, console=console
+    )
+
+
+def _models(settings: LabelConfig, device: str) -> Models:
+    return Models(
+        settings.base, settings.scorer, settings.body, settings.detector, device, dict(settings.digests)
+    )
+
+
+@dataclass
+class _Run:
+    """What is known before the first row."""
+
+    settings: LabelConfig
+    models: Any
+    captioner: Captioner
+    digests: dict[str, str]
+    output: Output
+    listing: Listing | LabelListing
+    console: Console
+    seconds: dict[str, float]
+    clean: CleaningRule | None
 
 
 def label_pictures(
-    listing: Listing,
-    settings: LabelConfig,
-    models: Models,
-    out: str,
-    *,
-    overwrite: bool = False,
-    console: Console,
-) -> dict[str, Any]:
+    listing: Listing | LabelListing, settings: LabelConfig, models: Any, out: str, *, overwrite: bool = False,
+    retry_failed: Collection[str] | None = None, clean: CleaningRule | None = None, console: Console,
+) -> dict[str, Any]:  # fmt: skip
     """``run`` with its decisions made."""
-    captions = make_captioner(settings, models.device)
+    unknown = sorted(set(retry_failed or ()) - set(ERROR_CODES))
+    if unknown:
+        raise InputError(f"no row fails with {unknown[0]!r}; choose from {', '.join(ERROR_CODES)}")
+    captioner = make_captioner(settings, models.device) if clean is None else KeptCaptions()
     start = time.perf_counter()
     with console.status("checking the models"):
-        digests = try_models(models) | captions.check()
+        digests = try_models(models) | captioner.check()
+    check_digests(digests, settings.digests)
     seconds = {"models": round(time.perf_counter() - start, 2)}
-
-    version = _version("alignhmr") or "not installed"
     identity = {
-        "config": settings.what(),
-        "models": digests,
-        "package_version": version,
+        "config": settings.what(), "models": digests, "package_version": _version("alignhmr") or "not installed",
         "schema_version": SCHEMA_VERSION,
-        "pictures": {"count": len(listing.uris), "digest": listing.digest()},
-    }
+    }  # fmt: skip
+    if isinstance(listing, LabelListing):
+        assert clean is not None
+        listing = open_labels(listing.source, digests.get("body", "none"), listing.limit)
+        identity["cleaning"] = {"labels": listing.labels.record["config_digest"], **asdict(clean)}
+        _confidence(settings)
     output = Output.at(out)
-    finished = output.claim(identity, overwrite=overwrite)
-    if finished is not None:
-        console.print(f"{out} already holds this run, finished {finished['finished']}: nothing to do.")
-        _show(console, finished)
-        return _with_people(finished, out)
-    record: dict[str, Any] = {
-        "status": "running",
-        "source": listing.source,
-        "started": _now(),
-        "identity": identity,
-        "config_digest": settings.digest(),
-        "config": settings.model_dump(mode="json"),
-        "device": models.device,
-        "versions": _versions(),
-    }
-    output.write_record(record)
+    before = check_folder(output, identity, overwrite=overwrite)
+    output.make_folders()
+    # Every node's file must be the one that the driver saw.
+    told = replace(models, expected=digests) if isinstance(models, Models) else models
+    job = _Run(settings, told, captioner, digests, output, listing, console, seconds, clean)
+    with tempfile.TemporaryDirectory(prefix="alignhmr-label-", ignore_cleanup_errors=True) as folder:
+        return _go_on(job, Path(folder), before, identity, retry_failed)
 
-    # Imported here: everything above must be able to refuse without starting Ray.
-    from alignhmr.deployments.labeling.pipeline import Job
 
-    job = Job(listing, settings, models, captions, output, version)
+def _go_on(
+    run: _Run, folder: Path, before: dict[str, Any] | None, identity: Mapping[str, Any],
+    retry: Collection[str] | None,
+) -> dict[str, Any]:  # fmt: skip
+    """Takes stock, plans what is left, does it."""
+    start = time.perf_counter()
+    books = Books(folder / BOOKS)
     try:
-        with console.status("starting Ray"):
-            start = time.perf_counter()
-            runtime.start_ray()
-            seconds["ray"] = round(time.perf_counter() - start, 2)
-        parts, busy, seconds["label"] = _label(job, console)
+        with run.console.status("taking stock"):
+            standing = stand(run.output, (before or {}).get("attempt", 0), books, retry=retry)
+            batch = run.settings.resources.images_per_block
+            planned = write_plan(run.listing.entries(), books, folder / PLAN, batch)
+    finally:
+        books.close()
+    run.seconds["listing"] = round(time.perf_counter() - start, 2)
+    if before is not None and before["status"] == "finished" and not planned.todo and not standing.put_back:
+        run.console.print(
+            f"{run.output.location} already holds this run, finished {before['finished']}: nothing to do."
+        )
+        show(run.console, before)
+        return _with_people(before, run.output.location)
+    if standing.total["images"]:
+        run.console.print(
+            f"{standing.total['images']} pictures are done"
+            + (f", {standing.put_back} that failed are tried again" if standing.put_back else "")
+            + f"; {planned.todo} to do"
+        )
+    run.output = standing.output
+    record: dict[str, Any] = {
+        "status": "running", "source": run.listing.source, "started": (before or {}).get("started", _now()),
+        "attempt": standing.output.attempt, "identity": identity, "config_digest": run.settings.digest(),
+        "config": run.settings.model_dump(mode="json"), "device": run.models.device, "versions": _versions(),
+        "pictures": {"count": planned.listed, "digest": planned.digest},
+        "attempts": [*(before or {}).get("attempts", ()), *_cut_short(run.output, before)],
+    }  # fmt: skip
+    begin(standing, record)
+    tally = Tally()
+    tally.add(standing.total)
+    try:
+        names, attempt = _label(run, folder, planned, tally)
     except BaseException as error:
-        output.write_record(record | {"status": "failed", "error": str(error) or type(error).__name__})
+        ended = {"status": "failed", "error": str(error) or type(error).__name__}
+        if isinstance(error, KeyboardInterrupt):
+            ended = {"status": "interrupted"}
+        with suppress(SetupError):  # a full disk is told by what failed first
+            run.output.write_record(record | ended)
         raise
-    orphans = output.keep_only({part["file"] for part in parts})
-    counts = add_up(parts)
+    return _finish(run, record, sorted({*standing.parts, *names}), tally.total(), attempt)
+
+
+def _label(run: _Run, folder: Path, planned: Planned, tally: Tally) -> tuple[list[str], dict[str, Any]]:
+    """Names of the parts written, and what the attempt took; the tally gets what is in them."""
+    names: list[str] = []
+    if not planned.todo:
+        return names, _attempt(run, _now(), 0.0, {}, [], 0)
+    # Imported here: everything above must be able to refuse without starting Ray.
+    import ray
+
+    from alignhmr.deployments.labeling.ledger import open_ledger
+    from alignhmr.deployments.labeling.pipeline import Job, label
+
+    fetcher = run.settings.fetch.fetcher()
+    reader = Reader.for_sources(run.listing.sources, run.settings.images.max_bytes, fetcher)
+    job = Job(
+        run.settings, run.models, run.captioner, reader, run.output, _version("alignhmr") or "not installed",
+        run.digests, run.listing.labels.output if isinstance(run.listing, LabelListing) else None,
+    )  # fmt: skip
+    started = _now()
+    with run.console.status("starting Ray"):
+        start = time.perf_counter()
+        runtime.start_ray()
+        run.seconds["ray"] = round(time.perf_counter() - start, 2)
+    ledger: Any = open_ledger(folder, run.settings.guard.tries)
+    try:
+
+        def counts() -> dict[str, Any]:
+            return ray.get(ledger.counts.remote(), timeout=5)
+
+        with Monitor(run.console, planned.todo, counts, run.output) as monitor:
+            try:
+                for part in label(job, planned, ledger):
+                    names.append(part["file"])
+                    tally.add(part)
+            except KeyboardInterrupt as error:
+                if monitor.taken_over:
+                    raise ServiceError(
+                        f"another process has begun to label into {run.output.location!r}: this one has ended"
+                    ) from error
+                raise
+    finally:
+        ray.kill(ledger)
+    run.seconds["label"] = round(monitor.seconds, 2)
+    return names, _attempt(run, started, monitor.seconds, monitor.busy_s(), monitor.timeline, planned.todo)
+
+
+def _attempt(
+    run: _Run, started: str, wall_s: float, busy_s: Mapping[str, float], timeline: list, images: int
+) -> dict[str, Any]:
+    from alignhmr.deployments.labeling.placing import a_worker, held
+
+    settings, captioner, models = run.settings, run.captioner, run.models
+    stages = stage_use(
+        held(settings, captioner, models), busy_s, wall_s, a_worker(settings, captioner, models)
+    )
+    return {
+        "attempt": run.output.attempt, "started": started, "ended": _now(), "seconds": round(wall_s, 2),
+        "images": images, "stages": stages, "timeline": timeline,
+    }  # fmt: skip
+
+
+def _cut_short(output: Output, before: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+    """What the last attempt took until its last sign of life, if it didn't live to say so."""
+    if before is None or before["status"] == "finished":
+        return []
+    beat = output.read_json(HEARTBEAT) or {}
+    if beat.get("attempt") != before.get("attempt"):
+        return []
+    stages = {
+        name: {"busy_s": busy, "cpu_s": 0.0, "accelerator_s": 0.0, "accelerator_busy_s": 0.0}
+        for name, busy in beat.get("busy_s", {}).items()
+    }
+    return [
+        {
+            "attempt": beat["attempt"], "ended": "cut short", "seconds": beat.get("seconds", 0.0),
+            "images": beat.get("images", 0), "stages": stages,
+        }
+    ]  # fmt: skip
+
+
+def _finish(
+    run: _Run, record: dict[str, Any], names: list[str], total: dict[str, Any], attempt: dict[str, Any]
+) -> dict[str, Any]:
+    """Cleans up, looks at everything once more, and writes the record and the report."""
+    orphans = run.output.keep_only(names)
+    counts = counts_of(total)
+    attempts = [*record["attempts"], attempt]
+    stages, wall_s = add_use(attempts), sum(one["seconds"] for one in attempts)
+    found = check_whole(run.output, names)
+    done = [one for one in attempts if one["seconds"]]
     record |= {
         "status": "finished",
         "finished": _now(),
         "counts": counts,
-        "seconds": seconds,
-        "busy_seconds": busy,
-        "images_per_s": round(counts["images"] / seconds["label"], 3),
+        "checked": found | {"lost": max(record["pictures"]["count"] - found["pictures"], 0)},
+        "seconds": run.seconds,
+        "stages": stages,
+        "busy_seconds": {name: use["busy_s"] for name, use in stages.items() if use["busy_s"]},
+        "images_per_s": round(sum(one["images"] for one in done) / wall_s, 3) if wall_s else 0.0,
+        "cost": cost(run.settings.prices, stages, wall_s, counts["images"]),
+        "attempts": attempts,
         "orphaned_parts_removed": orphans,
-        "parts": sorted(part["file"] for part in parts),
+        "parts": names,
     }
-    output.write_record(record)
-    log.info("labelled %d images, %d people in %.1f s", counts["images"], counts["people"], seconds["label"])
-    _show(console, record)
-    return _with_people(record, out)
+    if run.clean is not None:
+        record["cleaning"] = decide(run.output, names, run.clean, _confidence(run.settings))
+    run.output.write_record(record)
+    run.output.beat({"ended": True})
+    log.info("labelled %d images, %d people", counts["images"], counts["people"])
+    _report(run.output, record, total)
+    show(run.console, record)
+    return _with_people(record, run.output.location)
+
+
+def _report(output: Output, record: dict[str, Any], total: dict[str, Any]) -> None:
+    from alignhmr.deployments.labeling.report import write_report
+
+    try:
+        write_report(output, record, total)
+    except Exception:
+        # The rows are there and whole: a page about them must not make the run fail.
+        log.warning("the report of %s couldn't be made", output.location, exc_info=True)
 
 
 def _with_people(record: dict[str, Any], out: str) -> dict[str, Any]:
@@ -155,99 +319,18 @@ def _with_people(record: dict[str, Any], out: str) -> dict[str, Any]:
     return record
 
 
-def _label(job: Any, console: Console) -> tuple[list[dict], dict[str, float], float]:
-    """Parts written, busy seconds by stage, and seconds on the clock."""
-    import ray
+def _confidence(settings: LabelConfig) -> dict[str, Any]:
+    """How much the scorer's expected errors are worth; InputError where it was never calibrated."""
+    from alignhmr.core.checkpoints import read_info, resolve
 
-    from alignhmr.deployments.labeling.ledger import open_ledger
-    from alignhmr.deployments.labeling.pipeline import label
-
-    ledger = open_ledger()
-    start = time.perf_counter()
-    try:
-        with _progress(console, len(job.listing.uris), lambda: ray.get(ledger.counts.remote(), timeout=5)):
-            parts = list(label(job, ledger))
-        counts: Any = ray.get(ledger.counts.remote())
-    finally:
-        ray.kill(ledger)
-    busy = {
-        key.removeprefix("seconds."): round(value, 2)
-        for key, value in counts.items()
-        if key.startswith("seconds.")
-    }
-    return parts, busy, round(time.perf_counter() - start, 2)
-
-
-@contextmanager
-def _progress(console: Console, total: int, counts) -> Iterator[None]:
-    """A line that tells images, people, pairs, errors by code and rate, while the body runs."""
-    columns = (
-        SpinnerColumn(), TextColumn("labelling"), BarColumn(), MofNCompleteColumn(),
-        TextColumn("{task.fields[text]}"), TimeElapsedColumn(),
-    )  # fmt: skip
-    done = threading.Event()
-    with Progress(*columns, console=console) as progress:
-        task = progress.add_task("", total=total, text="starting workers")
-
-        first: tuple[float, float] | None = None
-
-        def show() -> None:
-            nonlocal first
-            try:
-                now = counts()
-            except Exception:  # a busy machine, or the run is ending: what matters is told elsewhere
-                return
-            images = now.get("searched", 0)
-            if images:
-                first = first or (time.perf_counter(), images)
-                progress.update(task, completed=images, text=_status(now, first))
-
-        def poll() -> None:
-            while not done.wait(0.5):
-                show()
-
-        thread = threading.Thread(target=poll, daemon=True)
-        thread.start()
-        try:
-            yield
-            show()
-        finally:
-            done.set()
-            thread.join(timeout=6)
-
-
-def _status(counts: dict[str, float], first: tuple[float, float]) -> str:
-    items = [f"{counts.get('people', 0):.0f} people", f"{counts.get('pairs', 0):.0f} pairs"]
-    errors = {key.removeprefix("error."): value for key, value in counts.items() if key.startswith("error.")}
-    items += [f"{value:.0f} {code}" for code, value in sorted(errors.items())]
-    seconds = time.perf_counter() - first[0]
-    if seconds > 1:
-        items.append(f"{(counts['searched'] - first[1]) / seconds:.1f} images/s")
-    return ", ".join(items)
-
-
-def _show(console: Console, record: dict[str, Any]) -> None:
-    counts = record["counts"]
-    table = Table(title=f"{counts['rows']} rows in {len(record['parts'])} parts", title_justify="left")
-    table.add_column("what")
-    table.add_column("count", justify="right")
-    table.add_row("images", str(counts["images"]))
-    table.add_row("  with people", str(counts["images_with_people"]))
-    table.add_row("people", str(counts["people"]))
-    table.add_row("  labelled", str(counts["people_labelled"]))
-    table.add_row("  with pairs", str(counts["people_with_pairs"]))
-    table.add_row("pairs", str(counts["pairs"]))
-    for title, key in (
-        ("error rows", "errors"),
-        ("no pairs because", "abstained"),
-        ("caption problems", "caption_errors"),
-    ):
-        if counts[key]:
-            table.add_row(title, str(sum(counts[key].values())))
-            for code, count in counts[key].items():
-                table.add_row(f"  {code}", str(count))
-    table.add_row("images/s", f"{record['images_per_s']:.2f}")
-    console.print(table)
+    path = resolve(settings.scorer, "scorer")
+    told = read_info(path).confidence
+    if told is None:
+        raise InputError(
+            f"{path} was never calibrated, so that nothing says how many of the labels it trusts are right;"
+            " calibrate it with `alignhmr calibrate`"
+        )
+    return told
 
 
 def _now() -> str:

@@ -7,12 +7,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, IPvAnyNetwork, PositiveInt, model_validator
 
 from alignhmr.core.scoring.preference import MiningRule
+from alignhmr.deployments.labeling.fetching import Fetcher
 from alignhmr.deployments.presets import load_settings
 
-HOW_KEYS = frozenset({"device", "resources"})
+HOW_KEYS = frozenset({"device", "resources", "fetch", "guard", "prices", "digests"})
 """Top-level keys that change the speed of a run and not its rows."""
 
 
@@ -39,19 +40,80 @@ class Captions(_Closed):
     max_side_px: int = Field(ge=56, le=4096)
     max_tokens: PositiveInt
     constrained: bool
+    required: bool
+    """A person without a whole caption of the model's is an error row."""
 
 
 class ImageLimits(_Closed):
     max_bytes: PositiveInt
     max_pixels: PositiveInt
+    max_people: PositiveInt
+    """Of one picture; the most confident are kept."""
+
+
+class Fetch(_Closed):
+    """Mirrors ``Fetcher``, which says what each key means."""
+
+    enabled: bool
+    timeout_s: float = Field(gt=0)
+    retries: int = Field(ge=0, le=20)
+    wait_s: float = Field(ge=0)
+    max_redirects: int = Field(ge=0, le=20)
+    allow_networks: tuple[IPvAnyNetwork, ...]
+    opt_out: tuple[str, ...]
+
+    def fetcher(self) -> Fetcher | None:
+        """None where the web is off limits."""
+        if not self.enabled:
+            return None
+        return Fetcher(
+            self.timeout_s, self.retries, self.wait_s, self.max_redirects,
+            tuple(str(network) for network in self.allow_networks), tuple(word.lower() for word in self.opt_out),
+        )  # fmt: skip
+
+
+class GuardLimits(_Closed):
+    tries: int = Field(ge=2, le=20)
+    """So many workers may die of one item."""
+    limit_s: float = Field(gt=0)
+    """For one item in one stage."""
+
+
+class Prices(_Closed):
+    """What things cost for an hour, in the user's currency; 0 where nothing is paid."""
+
+    currency: str
+    cpu_hour: float = Field(ge=0)
+    """For each CPU slot that the stages hold."""
+    gpu_hour: float = Field(ge=0)
+    hour: float = Field(ge=0)
+    """For the whole, whatever it holds: the head node, storage."""
 
 
 class Stage(_Closed):
     batch_size: PositiveInt
     workers: PositiveInt
+    """Held from the start to the end."""
+    max_workers: PositiveInt | None = None
+    """Where work piles up, as many more are started as there is room for; None: no more than ``workers``."""
     num_cpus: float = Field(ge=0)
     num_gpus: float | None = Field(default=None, ge=0)
-    """None: what the device asks for, one GPU per model worker on CUDA."""
+    """None: what the device asks for, a quarter of a GPU per model worker on CUDA."""
+
+    @property
+    def most(self) -> int:
+        return self.max_workers or self.workers
+
+    @model_validator(mode="after")
+    def _range(self) -> "Stage":
+        if self.most < self.workers:
+            raise ValueError(f"max_workers is {self.max_workers}, less than workers {self.workers}")
+        return self
+
+
+class ReadStage(Stage):
+    parallel: PositiveInt
+    """Entries read at the same time by one worker; for what waits for a network."""
 
 
 class Vllm(_Closed):
@@ -72,11 +134,14 @@ class Http(_Closed):
 
 class Resources(_Closed):
     images_per_block: PositiveInt
-    rows_per_part: PositiveInt
-    read: Stage
+    """What is read, worked on and written at once, and what a killed writer has to do again."""
+    block_bytes: PositiveInt
+    """Of encoded pictures in a block; what is beyond is read when it is its turn."""
+    read: ReadStage
     people: Stage
-    recover: Stage
     caption: Stage
+    recover: Stage
+    score: Stage
     vllm: Vllm
     http: Http
 
@@ -93,6 +158,11 @@ class LabelConfig(_Closed):
     images: ImageLimits
     device: str
     resources: Resources
+    fetch: Fetch
+    guard: GuardLimits
+    prices: Prices
+    digests: dict[str, str]
+    """Name (base, scorer, body, detector, captioner) -> first digits of the digest that it must have."""
 
     def what(self) -> dict[str, Any]:
         """The keys that decide what the rows say."""

@@ -10,9 +10,12 @@ from urllib.parse import urlsplit
 from alignhmr.core.errors import CaptionerError
 from alignhmr.core.language.captions import AGAIN, SCHEMA, parse
 from alignhmr.deployments.labeling.config import Captions, Http, Resources
-from alignhmr.deployments.labeling.model_captions import caption_with, question, skip_mark
+from alignhmr.deployments.labeling.model_captions import as_it_is, caption_with, question, skip_mark
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import pyarrow as pa
     from ray.data import Dataset
 
 KEY_VARIABLE = "ALIGNHMR_CAPTIONER_KEY"
@@ -72,10 +75,10 @@ class HttpCaptioner:
         )
         config.http_request_stage = {"num_cpus": stage.num_cpus}
         processor = build_processor(config, preprocess=self._ask, postprocess=_answer)
-        return caption_with(people, processor, self.source, answer="text")
+        return caption_with(people, processor, self.source, required=self.captions.required, answer="text")
 
-    def after_recovery(self, recovered: "Dataset") -> "Dataset":
-        return recovered
+    def ending(self) -> "Callable[[pa.Table], pa.Table]":
+        return as_it_is
 
     def _listed_models(self) -> list[str]:
         import requests

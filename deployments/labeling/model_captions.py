@@ -14,6 +14,7 @@ import pyarrow as pa
 from ray.data import Dataset
 
 from alignhmr.core.language.captions import PROMPT, parse
+from alignhmr.deployments.labeling.failures import failure
 from alignhmr.deployments.labeling.schema import with_columns
 
 SKIPPED = "skipped: no person to describe"
@@ -24,16 +25,22 @@ Columns = dict[str, Any]
 
 
 def caption_with(
-    people: Dataset, processor: Callable[[Dataset], Dataset], source: str, *, answer: str
+    people: Dataset,
+    processor: Callable[[Dataset], Dataset],
+    source: str,
+    *,
+    answer: str,
+    required: bool = False,
 ) -> Dataset:
     """The people with captions: packed, sent through the processor, unpacked.
 
-    ``answer`` is the processor's output column that holds the model's text.
+    ``answer`` is the processor's output column that holds the model's text. Where captions are ``required``, a person
+    without a whole one becomes an error row.
     """
     light = {"batch_format": "pyarrow", "num_cpus": 0.1}
     packed = people.map_batches(pack, **light)
     answered = processor(packed).select_columns(["row", answer, "__inference_error__"])
-    return answered.map_batches(partial(unpack, source=source, answer=answer), **light)
+    return answered.map_batches(partial(unpack, source=source, answer=answer, required=required), **light)
 
 
 def pack(table: pa.Table) -> pa.Table:
@@ -44,24 +51,43 @@ def pack(table: pa.Table) -> pa.Table:
     return pa.table({"row": pa.array(rows, pa.large_binary()), "jpeg": crops.cast(pa.large_binary())})
 
 
-def unpack(table: pa.Table, source: str, answer: str) -> pa.Table:
+def unpack(table: pa.Table, source: str, answer: str, required: bool = False) -> pa.Table:
     """The rows as they were, with what the model said."""
     rows = pa.concat_tables([_from_bytes(row) for row in table.column("row").to_pylist()])
     sentences, sources, problems = [], [], []
-    for text, failure in zip(
+    for text, trouble in zip(
         table.column(answer).to_pylist(), table.column("__inference_error__").to_pylist(), strict=True
     ):
-        if failure == SKIPPED:
+        if trouble == SKIPPED:
             caption, made_by, problem = None, None, None
-        elif failure:
-            caption, made_by, problem = None, source, f"engine: {' '.join(failure.split())[:200]}"
+        elif trouble:
+            caption, made_by, problem = None, source, f"engine: {' '.join(trouble.split())[:200]}"
         else:
             parsed = parse(text)
             caption, made_by, problem = parsed.sentences or None, source, parsed.problem
         sentences.append(caption)
         sources.append(made_by)
         problems.append(problem)
-    return with_columns(rows, captions=sentences, caption_source=sources, caption_error=problems)
+    rows = with_columns(rows, captions=sentences, caption_source=sources, caption_error=problems)
+    return _insist(rows, problems) if required else rows
+
+
+def _insist(rows: pa.Table, problems: list[str | None]) -> pa.Table:
+    names = ("error_code", "error_stage", "error_message")
+    told = [
+        failure(
+            "caption", "captioner_refused" if problem.startswith("refused") else "caption_failed", problem
+        )
+        if problem
+        else dict(zip(names, known, strict=True))
+        for problem, *known in zip(problems, *(rows.column(name).to_pylist() for name in names), strict=True)
+    ]
+    return with_columns(rows, **{name: [columns[name] for columns in told] for name in names})
+
+
+def as_it_is(table: pa.Table) -> pa.Table:
+    """The ending of captioners that have done their work before."""
+    return table
 
 
 def question(jpeg: bytes | None) -> list[dict[str, Any]]:

@@ -1,13 +1,18 @@
-"""The folder that a run writes: ``rows/*.parquet`` and ``run.json``, on a disk or in a bucket.
+"""The folder that a run writes, on a disk or in a bucket: ``run.json``, ``rows/*.parquet``, ``attempts/*.json``.
 
-A part's name is a digest of the rows in it. A task that is retried writes the same file again, so no row
-comes twice; a part that isn't named by ``run.json`` at the end was left by a lost worker, and is removed.
+Each start of the command is an attempt, and a part's name says whose it is. A part counts if the attempt after it has
+found it and written so down, or if it is the last attempt's. Whatever a killed attempt's workers still write later
+isn't on that list, and is removed: no row comes twice.
 """
 
+import errno
 import hashlib
 import json
-from collections import Counter
-from collections.abc import Mapping
+import os
+import re
+import socket
+import time
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,19 +21,25 @@ import pyarrow.parquet as pq
 from pyarrow import fs as arrow_fs
 
 from alignhmr.core.errors import InputError, SetupError
+from alignhmr.deployments.labeling.summaries import summary
 from alignhmr.deployments.storage import open_location
 
-RECORD = "run.json"
-ROWS = "rows"
+RECORD, ROWS, ATTEMPTS, HEARTBEAT = "run.json", "rows", "attempts", "heartbeat.json"
+SUMMARY_KEY = b"alignhmr.summary"
+STALE_S = 120.0
+"""After so long without a sign of life a run on another machine is taken for dead."""
+_PART = re.compile(r"part-(\d{4,})-[0-9a-f]{20}\.parquet")
+_WRITES, _WAIT_S = 4, 1.0
 
 
 @dataclass(frozen=True)
 class Output:
-    """A run's folder."""
+    """A run's folder. It travels to the workers."""
 
     location: str
     filesystem: arrow_fs.FileSystem
     path: str
+    attempt: int = 0
 
     @classmethod
     def at(cls, location: str) -> "Output":
@@ -37,67 +48,145 @@ class Output:
             raise InputError(f"{location!r} is a file; give a folder to write the rows into")
         return cls(location, filesystem, path)
 
+    def of(self, attempt: int) -> "Output":
+        return Output(self.location, self.filesystem, self.path, attempt)
+
     def record(self) -> dict[str, Any] | None:
         """What ``run.json`` says, or None without one."""
+        return self.read_json(RECORD)
+
+    def read_json(self, name: str) -> Any:
         try:
-            with self.filesystem.open_input_stream(f"{self.path}/{RECORD}") as file:
+            with self.filesystem.open_input_stream(f"{self.path}/{name}") as file:
                 return json.loads(file.read())
         except FileNotFoundError:
             return None
         except ValueError as error:
             raise InputError(
-                f"{self.location}/{RECORD} isn't JSON ({error}); remove it or choose another --out"
+                f"{self.location}/{name} isn't JSON ({error}); remove it or choose another --out"
             ) from error
 
-    def claim(self, identity: Mapping[str, Any], *, overwrite: bool = False) -> dict[str, Any] | None:
-        """Makes the folder ready for the run with this identity.
-
-        Returns the record of the same run if it has been finished already; nothing is left to do then. An
-        unfinished one is started over. Anything else in the folder is refused, unless ``overwrite``.
-        """
-        record = self.record()
-        if not overwrite:
-            if record is None and self._entries():
-                raise InputError(
-                    f"{self.location!r} is not empty and holds no labelling run; choose another --out,"
-                    " or pass --overwrite to write beside what is there"
-                )
-            if record is not None:
-                differences = _differences(record.get("identity", {}), identity)
-                if differences:
-                    raise InputError(
-                        f"{self.location!r} holds another labelling run ({differences}); choose another"
-                        " --out, or pass --overwrite to replace it"
-                    )
-                if record.get("status") == "finished":
-                    return record
+    def write_json(self, name: str, value: Any) -> None:
+        text = json.dumps(value, indent=2 if name == RECORD else None, ensure_ascii=False) + "\n"
         try:
-            # Only what a run writes is removed, never the folder itself.
-            if self.filesystem.get_file_info(f"{self.path}/{ROWS}").type != arrow_fs.FileType.NotFound:
-                self.filesystem.delete_dir(f"{self.path}/{ROWS}")
-            self.filesystem.create_dir(f"{self.path}/{ROWS}")
+            self.write(name, lambda file: file.write(text.encode()))
         except OSError as error:
-            raise SetupError(f"{self.location!r} can't be written: {error}; choose another --out") from error
-        return None
+            raise _unwritable(self.location, error) from error
 
     def write_record(self, record: Mapping[str, Any]) -> None:
-        text = json.dumps(record, indent=2, ensure_ascii=False, sort_keys=False) + "\n"
-        self._write(f"{self.path}/{RECORD}", lambda file: file.write(text.encode()))
+        self.write_json(RECORD, record)
+
+    def make_folders(self) -> None:
+        try:
+            for name in (ROWS, ATTEMPTS):
+                self.filesystem.create_dir(f"{self.path}/{name}")
+        except OSError as error:
+            raise SetupError(f"{self.location!r} can't be written: {error}; choose another --out") from error
+
+    def clear(self) -> None:
+        """Removes what a run writes, never the folder itself or anything else in it."""
+        for name in (ROWS, ATTEMPTS):
+            if self.filesystem.get_file_info(f"{self.path}/{name}").type != arrow_fs.FileType.NotFound:
+                self.filesystem.delete_dir(f"{self.path}/{name}")
+        for name in (RECORD, HEARTBEAT):
+            if self.filesystem.get_file_info(f"{self.path}/{name}").type == arrow_fs.FileType.File:
+                self.filesystem.delete_file(f"{self.path}/{name}")
+
+    def empty(self) -> bool:
+        return not self._entries()
 
     def write_part(self, table: pa.Table) -> dict[str, Any]:
-        """Writes the rows as one Parquet file and says what is in it."""
-        name = f"part-{_rows_digest(table)[:20]}.parquet"
-        self._write(
-            f"{self.path}/{ROWS}/{name}", lambda file: pq.write_table(table, file, compression="zstd")
-        )
-        return {"file": name, **summary(table)}
+        """Writes the rows as one Parquet file and says what is in it. Another try, from other hands, gives the same
+        name; storage that fails is asked again a few times."""
+        name = f"part-{self.attempt:04}-{_rows_digest(table)[:20]}.parquet"
+        told = summary(table)
+        told["shown"] = [shown | {"file": name} for shown in told["shown"]]
+        metadata = {**(table.schema.metadata or {}), SUMMARY_KEY: json.dumps(told)}
+        marked = table.replace_schema_metadata(metadata)
 
-    def keep_only(self, names: set[str]) -> int:
-        """Removes every part that isn't named; returns how many there were."""
-        lost = [path for path in self._entries(ROWS) if path.rpartition("/")[2] not in names]
+        def write(file: Any) -> None:
+            pq.write_table(marked, file, compression="zstd")
+
+        for trial in range(_WRITES):
+            try:
+                self.write(f"{ROWS}/{name}", write)
+                break
+            except OSError as error:
+                if (
+                    error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
+                    or trial == _WRITES - 1
+                ):
+                    raise _unwritable(self.location, error) from error
+                time.sleep(_WAIT_S * 2**trial)
+        return {"file": name, **told}
+
+    def parts(self) -> list[str]:
+        """Names of all whole parts, counted or not, in order."""
+        names = (path.rpartition("/")[2] for path in self._entries(ROWS))
+        return sorted(name for name in names if _PART.fullmatch(name))
+
+    def counted_parts(self, attempt: int) -> list[str]:
+        """Parts that count when this was the last attempt."""
+        kept = set(self.read_json(f"{ATTEMPTS}/{attempt:04}.json") or ())
+        return [name for name in self.parts() if name in kept or attempt_of(name) == attempt]
+
+    def keep_only(self, names: Iterable[str]) -> int:
+        """Removes every other file among the rows; returns how many there were."""
+        wanted = set(names)
+        lost = [path for path in self._entries(ROWS) if path.rpartition("/")[2] not in wanted]
         for path in lost:
-            self.filesystem.delete_file(path)
+            try:
+                self.filesystem.delete_file(path)
+            except FileNotFoundError:
+                continue
         return len(lost)
+
+    def open_part(self, name: str) -> pq.ParquetFile:
+        return pq.ParquetFile(self.filesystem.open_input_file(f"{self.path}/{ROWS}/{name}"))
+
+    def beat(self, told: Mapping[str, Any]) -> None:
+        """A sign of life, and how far the attempt is."""
+        mine = {
+            "attempt": self.attempt,
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "born": _born(os.getpid()),
+            "time": time.time(),
+        }
+        self.write_json(HEARTBEAT, mine | dict(told))
+
+    def check_alone(self) -> None:
+        """InputError where another process is at work in this folder."""
+        beat = self.read_json(HEARTBEAT)
+        if not beat or beat.get("ended"):
+            return
+        if beat["host"] == socket.gethostname():
+            # A number may have gone to another process since: the time of birth tells.
+            alive = beat["pid"] != os.getpid() and _born(beat["pid"]) == beat.get("born")
+        else:
+            alive = time.time() - beat["time"] < STALE_S
+        if alive:
+            raise InputError(
+                f"process {beat['pid']} on {beat['host']} is labelling into {self.location!r}; wait for it or end it"
+                f" (if that machine is gone, wait {STALE_S:.0f} s)"
+            )
+
+    def write(self, name: str, write: Any) -> None:
+        path = f"{self.path}/{name}"
+        if not isinstance(self.filesystem, arrow_fs.LocalFileSystem):
+            with self.filesystem.open_output_stream(path) as file:  # an object appears whole or not at all
+                write(file)
+            return
+        # One name for each writer: a worker that was given up may still write beside its successor.
+        unfinished = f"{path}.{os.getpid()}.partial"
+        try:
+            with self.filesystem.open_output_stream(unfinished) as file:
+                write(file)
+            self.filesystem.move(unfinished, path)
+        except OSError:
+            if os.path.exists(unfinished):
+                os.unlink(unfinished)
+            raise
 
     def _entries(self, below: str = "") -> list[str]:
         path = f"{self.path}/{below}" if below else self.path
@@ -105,57 +194,32 @@ class Output:
         # A bucket's listing may hold the folder itself as an empty object.
         return [info.path for info in found if info.path.strip("/") != path.strip("/")]
 
-    def _write(self, path: str, write) -> None:
-        if not isinstance(self.filesystem, arrow_fs.LocalFileSystem):
-            with self.filesystem.open_output_stream(path) as file:  # an object appears whole or not at all
-                write(file)
-            return
-        with self.filesystem.open_output_stream(f"{path}.partial") as file:
-            write(file)
-        self.filesystem.move(f"{path}.partial", path)
+
+def attempt_of(part: str) -> int:
+    found = _PART.fullmatch(part)
+    assert found, part
+    return int(found.group(1))
 
 
-def summary(table: pa.Table) -> dict[str, Any]:
-    """Counts over rows, that add up over parts."""
-    index = table.column("person_index").to_pylist()
-    codes = table.column("error_code").to_pylist()
-    pairs = [len(found) for found in table.column("pairs").to_pylist() if found is not None]
-    problems = table.column("caption_error").drop_null().to_pylist()
-    return {
-        "rows": table.num_rows,
-        "images": sum(person in (None, 0) for person in index),
-        "images_with_people": sum(person == 0 for person in index),
-        "people": sum(person is not None for person in index),
-        "people_labelled": sum(p is not None and code is None for p, code in zip(index, codes, strict=True)),
-        "people_with_pairs": len(pairs),
-        "pairs": sum(pairs),
-        "abstained": dict(Counter(table.column("abstained").drop_null().to_pylist())),
-        "errors": dict(Counter(code for code in codes if code is not None)),
-        "caption_errors": dict(Counter(problem.partition(":")[0] for problem in problems)),
-    }
+def _born(pid: int) -> float | None:
+    """When the process began; None where there is none."""
+    import psutil
+
+    try:
+        process = psutil.Process(pid)
+        return None if process.status() == psutil.STATUS_ZOMBIE else process.create_time()
+    except psutil.NoSuchProcess:
+        return None
 
 
-def add_up(summaries: list[dict[str, Any]]) -> dict[str, Any]:
-    """One summary of several."""
-    total: dict[str, Any] = {
-        key: 0
-        for key in (
-            "images",
-            "images_with_people",
-            "rows",
-            "people",
-            "people_labelled",
-            "people_with_pairs",
-            "pairs",
+def _unwritable(location: str, error: OSError) -> SetupError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error):
+        return SetupError(
+            f"there is no room left in {location!r}; make room and run the same command again to go on"
         )
-    }
-    nested = {key: Counter() for key in ("abstained", "errors", "caption_errors")}
-    for part in summaries:
-        for key in total:
-            total[key] += part[key]
-        for key, counter in nested.items():
-            counter.update(part[key])
-    return total | {key: dict(sorted(counter.items())) for key, counter in nested.items()}
+    return SetupError(
+        f"{location!r} can't be written: {error}; mend that and run the same command again: it goes on where it stood"
+    )
 
 
 def _rows_digest(table: pa.Table) -> str:
@@ -163,24 +227,3 @@ def _rows_digest(table: pa.Table) -> str:
         *(table.column(name).to_pylist() for name in ("image_sha256", "person_index", "uri")), strict=True
     )
     return hashlib.sha256("\n".join(sorted(map(repr, keys))).encode()).hexdigest()
-
-
-def _differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
-    """What differs between two identities, at most three items; empty if nothing does."""
-    a, b = _flat(there), _flat(here)
-    changed = [key for key in sorted(a.keys() | b.keys()) if a.get(key) != b.get(key)]
-    items = [f"{key} {_short(a.get(key))} there, {_short(b.get(key))} here" for key in changed[:3]]
-    more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
-    return "; ".join(items) + more
-
-
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
-    return flat
-
-
-def _short(value: Any) -> str:
-    text = str(value)
-    return text if len(text) <= 24 else text[:21] + "..."

@@ -23,6 +23,11 @@ ERROR_CODES: dict[str, str] = {
     "forbidden": "no permission to read it",
     "not_a_file": "a folder, a device or the like",
     "read_failed": "storage failed while it was read",
+    "bad_location": "no path or address that can be read",
+    "refused_address": "on the web, at an address that isn't public",
+    "opted_out": "on the web, and its server asks not to use it",
+    "fetch_failed": "on the web, and the server didn't give it",
+    "not_fetched": "on the web, and fetching wasn't asked for",
     "empty": "no bytes in it",
     "too_large": "more bytes or pixels than allowed",
     "too_small": "fewer pixels than a person needs",
@@ -34,10 +39,15 @@ ERROR_CODES: dict[str, str] = {
     "no_person": "nobody was found",
     "detector_failed": "the detector raised on this picture",
     "recovery_failed": "the recovery raised on this person, or gave numbers that aren't finite",
+    "score_failed": "the scorer raised on this person",
+    "captioner_refused": "the vision-language model declined to describe this person, and captions are required",
+    "caption_failed": "there is no whole caption, and captions are required; the message says why",
+    "timed_out": "it took longer than the time limit",
+    "worker_killed": "its worker died of it, as often as it was tried",
 }
 """Closed list of what ``error_code`` can be."""
 
-STAGES: tuple[str, ...] = ("read", "decode", "people", "recover")
+STAGES: tuple[str, ...] = ("read", "decode", "people", "caption", "recover", "score")
 
 _J, _K = len(JOINTS), len(KEYPOINTS)
 
@@ -61,6 +71,7 @@ def picture_fields() -> list[pa.Field]:
         _field("error_code", pa.string(), "null for a good row, else a key of ERROR_CODES"),
         _field("error_stage", pa.string(), "one of STAGES"),
         _field("error_message", pa.string(), "one sentence"),
+        _field("duplicate_of", pa.string(), "in a row 'duplicate': the picture that is labelled"),
         _field("box_px", _numbers(4), "x0, y0, x1, y1"),
         _field("detection_score", pa.float32(), "0..1"),
         _field("keypoints_px", _numbers(_K * 3), "x, y, confidence in the order of skeleton.KEYPOINTS"),
@@ -112,6 +123,12 @@ def origin_fields() -> list[pa.Field]:
         ),
         _field("pairs", pa.list_(_PAIR), "hypotheses preferred over others; null where none could be made"),
         _field("abstained", pa.string(), "why there are no pairs; null where there are"),
+        _field("judged_mm", pa.float32(), "of a cleaning run: how wrong the label seems; else null"),
+        _field(
+            "own_judged_mm",
+            pa.float32(),
+            "of a cleaning run: how wrong the selected hypothesis seems; else null",
+        ),
         _field("seed", pa.int64(), "of this person, from the run's seed and the row's identity"),
         _field("models", pa.map_(pa.string(), pa.string()), "name -> digest of all that touched the row"),
         _field("package_version", pa.string(), "of alignhmr"),
@@ -177,6 +194,15 @@ def _values(column: pa.ChunkedArray) -> list[Any]:
         valid = chunk.is_valid().to_pylist()
         values.extend(row if ok else None for row, ok in zip(block, valid, strict=True))
     return values
+
+
+def widened(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """The table's rows with exactly this schema: columns that it lacks are null, others are left out."""
+    names, rows = set(table.column_names), table.num_rows
+    columns = [
+        table.column(field.name) if field.name in names else pa.nulls(rows, field.type) for field in schema
+    ]
+    return pa.table(columns, schema=schema)
 
 
 def with_columns(table: pa.Table, **columns: Sequence[Any]) -> pa.Table:

@@ -13,7 +13,7 @@ from alignhmr.core.errors import SetupError
 from alignhmr.core.records import Intrinsics, Person
 
 if TYPE_CHECKING:
-    from alignhmr.deployments.labeling.stages import Models
+    from alignhmr.deployments.labeling.models import Models
 
 # A standing person, 100 wide and 200 high: left is on the picture's right.
 _STANDING = {
@@ -27,7 +27,7 @@ def try_models(models: "Models") -> dict[str, str]:
     """Name -> digest of the run's models; raises if one can't be loaded or answers with nonsense."""
     from alignhmr.core.recovery import RecoveryRequest
 
-    recoverer = models.load_recoverer()
+    recoverer = models.load_recoverer(whole=True)
     request = RecoveryRequest(
         _standing_person(), Intrinsics(500.0, (100.0, 150.0), "default"), seed=0, hypotheses=2
     )

@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING, Any
 from alignhmr.core.errors import CaptionerError
 from alignhmr.core.language.captions import SCHEMA
 from alignhmr.deployments.labeling.config import Captions, Resources
-from alignhmr.deployments.labeling.model_captions import caption_with, question, skip_mark
+from alignhmr.deployments.labeling.model_captions import as_it_is, caption_with, question, skip_mark
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import pyarrow as pa
     from ray.data import Dataset
 
 _SMALL_STAGE = 0.1
@@ -57,10 +60,12 @@ class VllmCaptioner:
             preprocess_map_kwargs={"num_cpus": _SMALL_STAGE},
             postprocess_map_kwargs={"num_cpus": _SMALL_STAGE},
         )
-        return caption_with(people, processor, self.source, answer="generated_text")
+        return caption_with(
+            people, processor, self.source, required=self.captions.required, answer="generated_text"
+        )
 
-    def after_recovery(self, recovered: "Dataset") -> "Dataset":
-        return recovered
+    def ending(self) -> "Callable[[pa.Table], pa.Table]":
+        return as_it_is
 
     def _from_hub(self) -> Path:
         from huggingface_hub import snapshot_download
@@ -106,7 +111,7 @@ class VllmCaptioner:
             model_source=self.model,
             engine_kwargs=engine | vllm.engine,
             runtime_env={"env_vars": variables},
-            concurrency=stage.workers,
+            concurrency=stage.workers if stage.most == stage.workers else (stage.workers, stage.most),
             batch_size=stage.batch_size,
             accelerator_type=None,
             should_continue_on_error=True,

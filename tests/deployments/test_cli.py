@@ -14,6 +14,7 @@ RUNNER = CliRunner()
 COMMANDS = [
     "label", "synth", "prepare", "serve", "predict", "demo", "assets", "improve", "find", "train base",
     "train scorer", "train text-pose", "train dpo", "train group", "train sft", "body import", "body export",
+    "rows count", "rows show", "rows disagreements", "rows export",
 ]  # fmt: skip
 
 

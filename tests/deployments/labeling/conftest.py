@@ -5,7 +5,11 @@ people, or one of the failures below. Everything a fake answers follows from the
 """
 
 import dataclasses
+import os
+import signal
 import sys
+import tempfile
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -17,24 +21,37 @@ from ray import cloudpickle
 
 from alignhmr.core.body.skeleton import JOINTS, KEYPOINTS
 from alignhmr.core.records import Hypotheses, Person, Picture, Recovery
+from alignhmr.deployments.labeling.books import BOOKS, Books
 from alignhmr.deployments.labeling.captioning import make_captioner
 from alignhmr.deployments.labeling.config import LabelConfig, load_config
 from alignhmr.deployments.labeling.output import Output
+from alignhmr.deployments.labeling.plan import PLAN, write_plan
+from alignhmr.deployments.labeling.readers import Reader
 from alignhmr.deployments.labeling.sources import list_pictures
 
 PERSON = 20
 DETECTOR_RAISES, RECOVERY_RAISES, RECOVERY_IS_NAN = 255, 250, 245
+DETECTOR_DIES, DETECTOR_HANGS, RECOVERY_DIES, SCORER_DIES, SCORER_RAISES = 240, 235, 232, 225, 223
+_ONE_PERSON = (RECOVERY_RAISES, RECOVERY_IS_NAN, RECOVERY_DIES, SCORER_DIES, SCORER_RAISES)
 
 
 class FakeDetector:
     name = "fake"
     digest = "0" * 64
 
+    def __init__(self, slow_s: float = 0.0) -> None:
+        self.slow_s = slow_s
+
     def find(self, picture: Picture) -> list[Person]:
+        time.sleep(self.slow_s)
         order = int(picture.pixels[0, 0, 0])
         if order == DETECTOR_RAISES:
             raise RuntimeError("the detector chokes on this one")
-        count = 1 if order in (RECOVERY_RAISES, RECOVERY_IS_NAN) else order // PERSON
+        if order == DETECTOR_DIES:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if order == DETECTOR_HANGS:
+            time.sleep(600)
+        count = 1 if order in _ONE_PERSON else order // PERSON
         width, height = picture.size
         seed = int(picture.sha256[:8], 16)
         people = []
@@ -60,8 +77,10 @@ class FakeRecoverer:
 
     models = {"body": "fake-body:0123", "detector": "fake:0000", "base": "fake:1", "scorer": "fake:2"}  # noqa: RUF012
 
+    device = "cpu"
+
     def recover_batch(self, requests: list) -> list[Recovery]:
-        return [self._one(request) for request in requests]
+        return [self.judged(request, *self.proposed(request)) for request in requests]
 
     def vetoes(self, recovery: Recovery) -> dict[str, np.ndarray]:
         """The last hypothesis is out of the question."""
@@ -69,31 +88,61 @@ class FakeRecoverer:
         hit[-1] = True
         return {"joint_limits": hit, "keypoints": ~np.ones_like(hit)}
 
-    def _one(self, request) -> Recovery:
+    def proposed(self, request):
+        import torch
+
+        from alignhmr.core.diffusion.parameters import BodyParameters
+        from alignhmr.core.placement import Bodies
+        from alignhmr.core.recovery import Sight
+
         order = round(request.person.score * 255)
         if order == RECOVERY_RAISES:
             raise RuntimeError("the recovery chokes on this one")
+        if order == RECOVERY_DIES:
+            os.kill(os.getpid(), signal.SIGKILL)
         # The silhouette must arrive as it left the detector.
         shift = 0.0 if request.person.mask is None else float(request.person.mask.mean()) / 255
         rng, m = np.random.default_rng(request.seed), request.hypotheses
         joints = _standing() + rng.normal(0, 0.02, (m, len(JOINTS), 3)) + shift
+
+        def numbers(*shape: int):
+            return torch.tensor(rng.normal(0, 0.2, (1, m, *shape)), dtype=torch.float32)
+
+        parameters = BodyParameters(numbers(24, 3, 3), numbers(10), numbers(3))
+        placed = torch.tensor(joints[None], dtype=torch.float32)
+        count = len(KEYPOINTS)
+        bodies = Bodies(
+            parameters, placed, numbers(count, 3), numbers(3), numbers(24, 2), 100 * numbers(count, 2)
+        )
+        points = torch.tensor(request.person.keypoints_px)[None]
+        sight = Sight(points, torch.tensor([[50.0, 50.0, 100.0]]), torch.ones(1), torch.ones(1, 2))
+        return sight, bodies
+
+    def judged(self, request, sight, bodies) -> Recovery:
+        order = round(request.person.score * 255)
+        if order == SCORER_DIES:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if order == SCORER_RAISES:
+            raise RuntimeError("the scorer chokes on this one")
+        rng, m = np.random.default_rng(request.seed + 1), request.hypotheses
         scores = rng.normal(size=m)
         if order == RECOVERY_IS_NAN:
             scores[0] = np.nan
+        joints = bodies.joints_m[0].numpy()
         hyps = Hypotheses(
-            pose_aa=rng.normal(0, 0.2, (m, len(JOINTS), 3)).astype(np.float32),
-            betas=rng.normal(size=(m, 10)).astype(np.float32),
-            transl_cam_m=rng.normal(0, 0.1, (m, 3)).astype(np.float32),
-            joints_cam_m=joints.astype(np.float32),
-            keypoints_cam_m=rng.normal(size=(m, len(KEYPOINTS), 3)).astype(np.float32),
-            keypoints_px=rng.uniform(0, 100, (m, len(KEYPOINTS), 2)).astype(np.float32),
+            pose_aa=bodies.parameters.rotations[0, :, :, 0].numpy(),
+            betas=bodies.parameters.betas[0].numpy(),
+            transl_cam_m=bodies.transl_cam_m[0].numpy(),
+            joints_cam_m=joints,
+            keypoints_cam_m=bodies.keypoints_m[0].numpy(),
+            keypoints_px=bodies.keypoints_px[0].numpy(),
             scores=scores.astype(np.float32),
             expected_error_mm=rng.uniform(40, 90, m).astype(np.float32),
         )
         return Recovery(
             person=request.person,
             intrinsics=request.intrinsics,
-            crop_px=np.array([50, 50, 100], np.float32),
+            crop_px=sight.crop_px[0].numpy(),
             hypotheses=hyps,
             selected=int(np.nanargmax(scores)),
             joint_spread_mm=joints.std(0).mean(-1).astype(np.float32) * 1000,
@@ -124,11 +173,13 @@ class FakeModels:
     base: str = "fake"
     scorer: str = "fake"
     broken: Exception | None = None
+    slow_s: float = 0.0
+    """That each picture takes the detector."""
 
     def load_detector(self) -> FakeDetector:
-        return FakeDetector()
+        return FakeDetector(self.slow_s)
 
-    def load_recoverer(self) -> FakeRecoverer:
+    def load_recoverer(self, *, whole: bool = False) -> FakeRecoverer:
         if self.broken is not None:
             raise self.broken
         return FakeRecoverer()
@@ -158,9 +209,9 @@ def picture() -> Callable[..., Path]:
 
 
 SMALL = {
-    "hypotheses": 6, "resources.images_per_block": 5, "resources.rows_per_part": 8,
-    "resources.read.batch_size": 4, "resources.people.batch_size": 3, "resources.recover.batch_size": 4,
-    "resources.people.num_cpus": 0.5, "resources.recover.num_cpus": 0.5,
+    "hypotheses": 6, "resources.images_per_block": 5, "resources.people.batch_size": 3,
+    "resources.recover.batch_size": 4, "resources.score.batch_size": 3, "resources.people.num_cpus": 0.5,
+    "resources.recover.num_cpus": 0.5, "resources.score.num_cpus": 0.5,
 }  # fmt: skip
 
 
@@ -196,19 +247,31 @@ def run_label_into(ray_session, small_config, fake_models):
 
 
 def label_into(models, config: LabelConfig, source, output: Output) -> list[dict]:
+    """The pipeline alone, without what surrounds it in the command."""
     import ray
 
     from alignhmr.deployments.labeling.ledger import open_ledger
     from alignhmr.deployments.labeling.pipeline import Job, label
 
-    output.claim({}, overwrite=True)
+    output.make_folders()
     captioner = make_captioner(config, models.device)
     captioner.check()
-    ledger = open_ledger()
-    try:
-        return list(label(Job(list_pictures(source), config, models, captioner, output, "0.test"), ledger))
-    finally:
-        ray.kill(ledger)
+    listing = list_pictures(source, remote=config.fetch.enabled)
+    reader = Reader.for_sources(listing.sources, config.images.max_bytes, config.fetch.fetcher())
+    with tempfile.TemporaryDirectory() as folder:
+        books = Books(Path(folder) / BOOKS)
+        planned = write_plan(listing.entries(), books, Path(folder) / PLAN, config.resources.images_per_block)
+        books.close()
+        ledger = open_ledger(folder, config.guard.tries)
+        try:
+            return list(label(Job(config, models, captioner, reader, output, "0.test"), planned, ledger))
+        finally:
+            ray.kill(ledger)
+
+
+@pytest.fixture(scope="session")
+def rows_of() -> Callable[[Path], list[dict]]:
+    return read_rows
 
 
 def read_rows(out: Path) -> list[dict]:
@@ -225,3 +288,24 @@ def read_rows(out: Path) -> list[dict]:
     return sorted(
         rows, key=lambda row: (row["uri"], -1 if row["person_index"] is None else row["person_index"])
     )
+
+
+def assert_same_rows(first, second):
+    """Equal in everything but which of two identical files gave the row its name."""
+
+    def key(row):
+        return row["error_code"] == "duplicate", row["image_sha256"] or row["uri"], row["person_index"] or 0
+
+    assert len(first) == len(second)
+    for a, b in zip(sorted(first, key=key), sorted(second, key=key), strict=True):
+        for name in a:
+            if name in ("uri", "error_message") and (
+                a["error_code"] == "duplicate" or a["person_index"] == 0
+            ):
+                continue
+            np.testing.assert_array_equal(a[name], b[name], err_msg=f"{name} of {a['uri']}")
+
+
+@pytest.fixture(scope="session")
+def same_rows() -> Callable[[list[dict], list[dict]], None]:
+    return assert_same_rows

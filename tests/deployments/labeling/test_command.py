@@ -69,14 +69,15 @@ def test_a_run_records_itself_and_is_not_done_twice(
     assert record["counts"] == record["counts"] | {"images": 6, "images_with_people": 3, "people": 4}
     assert record["counts"]["errors"] == {"no_person": 2, "not_an_image": 1}
     assert record["identity"]["models"] == fake_models.load_recoverer().models
-    assert record["identity"]["pictures"]["count"] == 6 and record["config"]["hypotheses"] == 6
-    assert record["busy_seconds"].keys() == {"read", "people", "recover"}
+    assert record["pictures"]["count"] == 6 and record["config"]["hypotheses"] == 6
+    assert record["busy_seconds"].keys() == {"read", "people", "recover", "score"}
+    assert record["checked"] == {"pictures": 6, "in_two_parts": 0, "labelled_twice": 0, "lost": 0}
     assert record["images_per_s"] > 0 and record["versions"]["ray"]
     assert sorted(path.name for path in (out / "rows").iterdir()) == record["parts"]
 
     before = {path: path.stat().st_mtime_ns for path in (out / "rows").iterdir()}
     assert run() == record
-    assert run(resources__rows_per_part=3) == record, "how it is done is no other run"
+    assert run(resources__images_per_block=3) == record, "how it is done is no other run"
     assert {path: path.stat().st_mtime_ns for path in (out / "rows").iterdir()} == before
     shown = console.file.getvalue()
     assert "already holds this run" in shown and "nothing to do" in shown and "no_person" in shown
@@ -101,8 +102,8 @@ def test_models_that_answer_with_nonsense_stop_the_run(fake_models, monkeypatch)
     from alignhmr.deployments.labeling.trial import try_models
 
     class Diverged(type(fake_models)):
-        def load_recoverer(self):
-            recoverer = super().load_recoverer()
+        def load_recoverer(self, *, whole=False):
+            recoverer = super().load_recoverer(whole=whole)
             answer = recoverer.recover_batch
 
             def diverged(requests):

@@ -38,6 +38,12 @@ def test_the_digest_follows_what_the_rows_say_only():
         ({"seed": -1}, "seed is -1"),
         ({"captions.engine": "gpt"}, "captions.engine is 'gpt'"),
         ({"hypotheses": "many"}, "hypotheses is 'many'"),
+        (
+            {"resources.people.workers": 4, "resources.people.max_workers": 2},
+            "max_workers is 2, less than workers 4",
+        ),
+        ({"fetch.allow_networks": ["10.0.0.0/99"]}, "fetch.allow_networks.0 is '10.0.0.0/99'"),
+        ({"prices.gpu_hour": -1}, "prices.gpu_hour is -1"),
     ],
 )
 def test_a_wrong_setting_is_named_in_one_sentence(overrides, message):
@@ -58,5 +64,21 @@ def test_a_file_that_is_no_configuration(tmp_path, text, match):
 
 
 def test_an_unknown_preset_names_the_known_ones():
-    with pytest.raises(InputError, match="choose one of laptop"):
+    with pytest.raises(InputError, match="choose one of cluster, laptop, single-gpu"):
         load_config("phone")
+
+
+def test_the_web_is_off_limits_by_default_and_its_settings_reach_the_fetcher():
+    assert load_config().fetch.fetcher() is None
+    over = {"fetch.enabled": True, "fetch.allow_networks": ["10.1.0.0/16"], "fetch.opt_out": ["NoAI"]}
+    fetcher = load_config(overrides=over).fetch.fetcher()
+    assert fetcher is not None
+    assert (fetcher.allow_networks, fetcher.opt_out, fetcher.retries) == (("10.1.0.0/16",), ("noai",), 2)
+
+
+def test_larger_presets_hold_pools_that_grow():
+    assert preset_names("alignhmr.deployments.labeling") == ["cluster", "laptop", "single-gpu"]
+    for name in ("cluster", "single-gpu"):
+        use = load_config(name).resources
+        for stage in (use.people, use.recover, use.score):
+            assert stage.most > stage.workers, name

@@ -84,7 +84,7 @@ def test_every_picture_ends_as_its_people_or_as_one_error_row(corpus, labelled):
 def test_an_error_row_says_where_and_what(corpus, labelled):
     found = by_name(labelled[1], corpus[0])
     stages = {"dangling.jpg": "read", "html.jpg": "decode", "huge.png": "decode", "detector.png": "people",
-              "good_00.png": "people", "recovery.png": "recover", "nan.png": "recover"}  # fmt: skip
+              "good_00.png": "people", "recovery.png": "recover", "nan.png": "score"}  # fmt: skip
     for name, stage in stages.items():
         (row,) = found[name]
         assert row["error_stage"] == stage, name
@@ -119,7 +119,7 @@ def test_a_good_row_is_whole(labelled):
 
 
 def test_summaries_agree_with_the_rows(labelled):
-    from alignhmr.deployments.labeling.output import add_up
+    from alignhmr.deployments.labeling.summaries import add_up
 
     out, rows, parts = labelled
     total = add_up(parts)
@@ -141,30 +141,14 @@ def test_parts_have_the_documented_schema(labelled):
         assert b"axis-angle" in schema.field("pose_aa").metadata[b"doc"]
 
 
-def test_rows_do_not_depend_on_blocks_and_batches(corpus, labelled, run_label, tmp_path):
+def test_rows_do_not_depend_on_blocks_and_batches(corpus, labelled, run_label, same_rows, tmp_path):
     again, parts = run_label(
         corpus[0], tmp_path, images__max_pixels=1_000_000, resources__images_per_block=1,
-        resources__rows_per_part=3, resources__people__batch_size=1, resources__recover__batch_size=1,
-        resources__read__batch_size=1,
+        resources__people__batch_size=1, resources__recover__batch_size=1, resources__score__batch_size=2,
+        resources__block_bytes=1,
     )  # fmt: skip
     assert len(parts) > len(labelled[2])
-    assert_same_rows(labelled[1], again)
-
-
-def assert_same_rows(first, second):
-    """Equal in everything but which of two identical files gave the row its name."""
-
-    def key(row):
-        return row["error_code"] == "duplicate", row["image_sha256"] or row["uri"], row["person_index"] or 0
-
-    assert len(first) == len(second)
-    for a, b in zip(sorted(first, key=key), sorted(second, key=key), strict=True):
-        for name in a:
-            if name in ("uri", "error_message") and (
-                a["error_code"] == "duplicate" or a["person_index"] == 0
-            ):
-                continue
-            np.testing.assert_array_equal(a[name], b[name], err_msg=f"{name} of {a['uri']}")
+    same_rows(labelled[1], again)
 
 
 def test_a_model_that_fails_to_load_in_a_worker_ends_the_run(run_label_with, fake_models, picture, tmp_path):
