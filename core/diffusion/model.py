@@ -153,13 +153,13 @@ class BaseModel(nn.Module):
         initial = self.initial_of(views)[:, None]
         shares = torch.stack([share for share, _ in views])[..., None, None]
         everyone = concatenate([encoded for _, encoded in views])
-        x, still = noise * self.config.temperature, None
+        x = still = noise * self.config.temperature
         for t, t_next in zip(times := schedule.sampling_steps(steps), [*times[1:], None], strict=True):
             # All views at once: the weights are read once for them.
             x_t = x.repeat(len(views), 1, 1)
             at = torch.full(x_t.shape[:-1], t, device=x.device)
             x0 = (shares * self.denoise(x_t, at, everyone).unflatten(0, (len(views), -1))).sum(0)
-            still = x0 if still is None else still
+            still = x0 if t == times[0] else still
             x = x0 if t_next is None else schedule.ddim_step(x, x0, t, t_next)
         # Without noise the first step answers: what is nothing but a guess isn't refined by taking it for a body.
         x = torch.where((noise == 0).all(-1, keepdim=True), still, x)

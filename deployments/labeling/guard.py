@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+NOTHING: tuple[str, float] = "", float("inf")
+"""What is watched, and until when; read and written whole."""
 _MESSAGES = {
     "worker_killed": "its worker died of it, again and again",
     "timed_out": "it took longer than the time limit",
@@ -36,7 +38,7 @@ class Guard:
 
     def __init__(self, ledger: ActorHandle, stage: str, limit_s: float | None = None) -> None:
         self.ledger, self.stage, self.limit_s = ledger, stage, limit_s
-        self._key, self._until, self._armed = "", float("inf"), 0.0
+        self._held, self._armed = NOTHING, 0.0
         if limit_s is not None:
             threading.Thread(target=self._watch, daemon=True, name=f"watch-{stage}").start()
 
@@ -81,14 +83,14 @@ class Guard:
         """What happens inside concerns this item, and may take as long as the limit."""
         if self.limit_s is not None:
             now = time.monotonic()
-            self._key, self._until = key, now + self.limit_s
+            self._held = key, now + self.limit_s
             if now - self._armed > self.limit_s / 2:
                 self._armed = now
                 faulthandler.dump_traceback_later(3 * self.limit_s, exit=True, file=sys.__stderr__ or 2)
         try:
             yield
         finally:
-            self._until = float("inf")
+            self._held = NOTHING
 
     def _watch(self) -> None:
         import ray
@@ -96,9 +98,10 @@ class Guard:
         assert self.limit_s is not None
         while True:
             time.sleep(min(1.0, self.limit_s / 4))
-            if time.monotonic() > self._until:
-                log.error("%s has taken more than %g s at stage %s", self._key, self.limit_s, self.stage)
+            key, until = self._held
+            if time.monotonic() > until:
+                log.error("%s has taken more than %g s at stage %s", key, self.limit_s, self.stage)
                 try:
-                    ray.get(self.ledger.set_aside.remote(self.stage, self._key, "timed_out"), timeout=30)
+                    ray.get(self.ledger.set_aside.remote(self.stage, key, "timed_out"), timeout=30)
                 finally:
                     os.kill(os.getpid(), signal.SIGKILL)
