@@ -51,7 +51,7 @@ class BaseLossWeights:
     reprojection: float = 10.0
     diffusion: float = 0.5
     diffusion_joints: float = 4.0
-    quiet_pose: float = 4.0
+    quiet_pose: float = 0.8
     image_points: float = 5.0
     image_depth: float = 3.0
     image_heat: float = 0.5
