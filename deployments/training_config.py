@@ -38,6 +38,7 @@ class _BaseSizes(_Closed):
     feed_forward: PositiveInt
     hops: list[PositiveInt]
     guidance: float = Field(ge=0, le=10)
+    correction: float = Field(ge=0, le=1)
 
 
 class _ScorerSizes(_Closed):

@@ -182,7 +182,7 @@ class BaseRun:
                 f"{path} sees pixels, and without --data there are none to learn from; name prepared people with --data"
             )
         theirs, ours = vars(model.config), vars(self.recipe.model)
-        free = {"temperature", "guidance", "train_image"}
+        free = {"temperature", "guidance", "correction", "train_image"}
         if theirs["backbone"] is not None and theirs["backbone"] == ours["backbone"]:
             free.add("image")  # where its vision model lay is no matter
         other = [name for name in ours if ours[name] != theirs[name] and name not in free]

@@ -53,6 +53,8 @@ class BaseModelConfig:
     guidance: float = 1.0
     """Share that the picture has in an answer, the rest being what is answered without it: classifier-free guidance
     (Ho and Salimans 2022, with a scale below one). It is for eyes that learned from other pictures than they meet."""
+    correction: float = 1.0
+    """Share that the denoiser has in the zero-noise answer, the rest being the initial estimate that it corrects."""
     parts: str = "mlp"
     """What encoder and denoiser are made of: "mlp", one vector a person; or "transformer", tokens that attend."""
     heads: int = 8
@@ -162,7 +164,7 @@ class BaseModel(nn.Module):
             still = x0 if t == times[0] else still
             x = x0 if t_next is None else schedule.ddim_step(x, x0, t, t_next)
         # Without noise the first step answers: what is nothing but a guess isn't refined by taking it for a body.
-        x = torch.where((noise == 0).all(-1, keepdim=True), still, x)
+        x = torch.where((noise == 0).all(-1, keepdim=True), self.config.correction * still, x)
         return initial + x * self.residual_std
 
     def initial_of(self, views: Sequence[View]) -> Float[Tensor, "people params"]:

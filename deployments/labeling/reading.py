@@ -81,6 +81,8 @@ def read_one(reader: Reader, entry: Entry, spend: Callable[[int], None] | None =
     except Exception as error:
         # A reader can fail in more ways than it says (a table's page that is damaged); the picture is to blame for all.
         return {"error_code": "read_failed", "error_message": f"{type(error).__name__}: {error}"}
+    if not data:  # without bytes it has no identity: each of them is told, not all but one as its duplicates
+        return {"error_code": "empty", "error_message": "the file is empty; get the picture anew"}
     if spend is not None:
         spend(len(data))
     return {"image_sha256": hashlib.sha256(data).hexdigest(), "data": data}

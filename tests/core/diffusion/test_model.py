@@ -71,6 +71,10 @@ def test_without_noise_the_first_step_answers_and_draws_are_refined() -> None:
     once, refined = (base.sample(condition, noise, steps=steps) for steps in (1, 4))
     assert torch.equal(once[:, 0], refined[:, 0])
     assert ((once - refined)[:, 1:].abs().amax(-1) > 1e-4).all()
+    base.config = replace(base.config, correction=0.25)
+    less, initial = base.sample(condition, noise), base.initial_of(base.views(condition))
+    torch.testing.assert_close(less[:, 0] - initial, 0.25 * (refined[:, 0] - initial), atol=1e-5, rtol=1e-4)
+    assert torch.equal(less[:, 1:], refined[:, 1:])
 
 
 def test_alignment_leaves_the_initial_estimate_alone() -> None:

@@ -47,7 +47,7 @@ def _saved(image: Image.Image, form: str, **options) -> bytes:
 def _kinds(number: int) -> Iterator[tuple[str, Case]]:
     image = Image.fromarray(_pixels(number))
     # Lossless: what the detector is told is in the pixels.
-    png, jpeg = _saved(image, "PNG"), _saved(image, "JPEG", quality=95)
+    png, jpeg = _saved(image, "PNG"), _saved(image, "JPEG", quality=95) + bytes([number])
     noise = np.random.default_rng(number).bytes(3000)
     yield "good png", (".png", png, None)
     yield "truncated jpeg", (".jpg", jpeg[: len(jpeg) // 2 + number], "truncated")
@@ -74,14 +74,14 @@ def _kinds(number: int) -> Iterator[tuple[str, Case]]:
     yield "broken huffman", (".jpg", b"\xff\xd8\xff\xdb\x00\x43\x00" + noise[:200], ANY)
     yield "bad exif", (".jpg", _with_exif(jpeg, noise[:100]), READ)
     yield "jpeg in png", (".png", jpeg, READ)
-    yield "cmyk", (".jpg", _saved(image.convert("CMYK"), "JPEG"), READ)
+    yield "cmyk", (".jpg", _saved(image.convert("CMYK"), "JPEG") + bytes([number]), READ)
     yield "palette", (".png", _saved(image.quantize(8), "PNG"), READ)
     yield "transparent", (".png", _saved(_rgba(number), "PNG"), READ)
     yield "sixteen bit", (".png", _saved(_sixteen(number), "PNG"), READ)
     yield "animated", (".gif", _gif(number), READ)
     yield (
         "tiff float",
-        (".tif", _saved(Image.fromarray(np.full((40, 40), number / 7, np.float32)), "TIFF"), READ),
+        (".tif", _saved(Image.fromarray(np.full((40, 40), number / 60, np.float32)), "TIFF"), READ),
     )
     yield "recursive icns", (".jpg", b"icns" + struct.pack(">I", 2**31) + noise, "not_an_image")
     yield "ünïcödé 写真 \U0001f937", (".png", _saved(Image.fromarray(_pixels(number, (50, 64))), "PNG"), None)

@@ -56,10 +56,14 @@ def test_every_good_picture_among_300_broken_ones_is_labelled(run_label, broken_
         tmp_path / "in", tmp_path / "out", resources__images_per_block=32, resources__people__batch_size=32,
         resources__recover__batch_size=32, resources__score__batch_size=32,
     )  # fmt: skip
-    found = {row["uri"].rpartition("/")[2]: row for row in rows}
-    assert len(rows) == len(found) == len(expected)
+    found: dict[str, list[dict]] = {}
+    for row in rows:
+        found.setdefault(row["uri"].rpartition("/")[2], []).append(row)
+    assert found.keys() == expected.keys()
     for name, code in expected.items():
-        told = found[name]["error_code"]
+        # What the fake detector finds is told by the colours: of those that are only to be read, any number.
+        assert len(found[name]) == 1 or code == broken_corpus.READ, name
+        told = found[name][0]["error_code"]
         if code == broken_corpus.ANY:
             assert told is not None and told != "no_person", name
         elif code == broken_corpus.READ:
@@ -86,6 +90,9 @@ class Flaky(ThreadingHTTPServer):
             return fate
 
 
+_OF_THE_CONNECTION = ("connection", "expect", "transfer-encoding")
+
+
 class FlakyHandler(BaseHTTPRequestHandler):
     server: Flaky
     protocol_version = "HTTP/1.1"
@@ -94,13 +101,13 @@ class FlakyHandler(BaseHTTPRequestHandler):
         pass
 
     def _pass_on(self):
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        body = self._body()
         fate = self.server.fate()
         if fate in ("500", "503"):
             return self._answer(int(fate), {}, b"<Error><Code>SlowDown</Code></Error>")
         if fate == "slow":
             time.sleep(0.5)
-        headers = {k: v for k, v in self.headers.items() if k.lower() not in ("connection", "expect")}
+        headers = {k: v for k, v in self.headers.items() if k.lower() not in _OF_THE_CONNECTION}
         request = Request(
             self.server.upstream + self.path, data=body or None, headers=headers, method=self.command
         )
@@ -111,6 +118,17 @@ class FlakyHandler(BaseHTTPRequestHandler):
             status = getattr(error, "code", 502)
             data = error.read() if hasattr(error, "read") else b""  # type: ignore[attr-defined]
             return self._answer(status, {}, data)
+
+    def _body(self):
+        if self.headers.get("Transfer-Encoding") != "chunked":
+            return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        pieces = []
+        while size := int(self.rfile.readline().split(b";")[0], 16):
+            pieces.append(self.rfile.read(size))
+            self.rfile.readline()
+        while self.rfile.readline().strip():  # trailers
+            pass
+        return b"".join(pieces)
 
     def _answer(self, status, headers, body):
         self.send_response(status)
