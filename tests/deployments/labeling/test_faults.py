@@ -6,7 +6,9 @@ counted, is done by ``tests/benchmarks/label_faults.py``.
 
 import importlib.util
 import json
+import os
 import random
+import subprocess
 import sys
 from pathlib import Path
 
@@ -38,10 +40,15 @@ def photos(tmp_path_factory, picture):
 
 
 @pytest.fixture(scope="module")
-def undisturbed(chaos, photos, tmp_path_factory, rows_of):
+def undisturbed_out(chaos, photos, tmp_path_factory):
     out = tmp_path_factory.mktemp("undisturbed")
     chaos.finish(chaos.start(photos, out))
-    return rows_of(out)
+    return out
+
+
+@pytest.fixture(scope="module")
+def undisturbed(undisturbed_out, rows_of):
+    return rows_of(undisturbed_out)
 
 
 def whole(out, rows_of, same_rows, undisturbed):
@@ -91,3 +98,37 @@ def test_a_second_driver_is_refused_while_the_first_one_works(chaos, photos, tmp
     assert second.wait(300) != 0 and f"process {first.pid}" in second.said()
     first.kill()
     first.wait()
+
+
+_ON_A_SMALL_DISK = """
+mount -t tmpfs -o size=$SIZE none "$OUT"
+"$PYTHON" "$DRIVER" "$PHOTOS" "$OUT"; echo "first $?"
+mount -o remount,size=256m "$OUT"
+"$PYTHON" "$DRIVER" "$PHOTOS" "$OUT"; echo "second $?"
+cp -r "$OUT/." "$KEPT"
+"""
+
+
+@pytest.mark.skipif(
+    subprocess.run(["unshare", "-rm", "true"], capture_output=True).returncode != 0,
+    reason="this machine lets nobody mount a disk of their own",
+)
+def test_a_full_disk_ends_the_run_with_a_sentence_and_room_lets_it_go_on(
+    photos, undisturbed, undisturbed_out, rows_of, same_rows, tmp_path
+):
+    size = sum(path.stat().st_size for path in undisturbed_out.rglob("*") if path.is_file())
+    out, kept = tmp_path / "out", tmp_path / "kept"
+    out.mkdir()
+    kept.mkdir()
+    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"} | {
+        "SIZE": str(size // 2), "OUT": str(out), "KEPT": str(kept), "PHOTOS": str(photos),
+        "PYTHON": sys.executable, "DRIVER": str(Path(__file__).with_name("fault_driver.py")),
+    }  # fmt: skip
+    done = subprocess.run(
+        ["unshare", "-rm", "bash", "-c", _ON_A_SMALL_DISK], env=environment, capture_output=True, text=True
+    )
+    assert "first 0" not in done.stdout and "second 0" in done.stdout, done.stderr[-3000:]
+    assert f"there is no room left in '{out}'" in done.stderr, done.stderr[-3000:]
+    assert not list(kept.rglob("*.partial")), "what was half written is removed"
+    record = whole(kept, rows_of, same_rows, undisturbed)
+    assert record["attempt"] == 2
