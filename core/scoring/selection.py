@@ -1,4 +1,4 @@
-"""One answer out of many: the mean of the best-scored ones.
+"""One answer out of many: the mean of the zero-noise answer and the best-scored ones.
 
 Means of rotations are taken on their manifold: the rotation nearest to the mean of matrices (the chordal mean of
 Moakher 2002). A mean of poses isn't one of the hypotheses: it has its own translation, fitted anew.
@@ -15,6 +15,8 @@ AGREEMENT = 8.0
 """Of ``agreement`` in the score by which hypotheses are ranked: chosen on held-out people (README of this folder)."""
 BEST = 5
 """Hypotheses whose mean is the answer: chosen there, too."""
+ZERO_NOISE = 0.7
+"""Weight of the zero-noise answer in that mean; the best share the rest. Chosen there."""
 LEAST = 8
 """Hypotheses from which on there is such a mean; among fewer the best-scored is chosen."""
 
@@ -29,10 +31,14 @@ def agreement(joints_m: Float[Tensor, "people hyps joints 3"]) -> Float[Tensor, 
 
 
 def mean_of_best(
-    scores: Float[Tensor, "people hyps"], parameters: BodyParameters, best: int
+    scores: Float[Tensor, "people hyps"],
+    parameters: BodyParameters,
+    best: int,
+    zero_noise: float = ZERO_NOISE,
 ) -> BodyParameters:
-    """One body of each person: the mean of the best-scored ones, people x 1."""
-    weights = _of_best(scores, best)
+    """One body of each person, people x 1: the mean of the best-scored ones, and with this weight of hypothesis 0."""
+    weights = (1 - zero_noise) * _of_best(scores, best)
+    weights[:, 0] += zero_noise
     rotations = (weights[..., None, None, None] * parameters.rotations).sum(1, keepdim=True)
     return BodyParameters(
         nearest_rotation(rotations),

@@ -20,7 +20,9 @@ def test_starter_is_complete_and_becomes_recipes():
     assert isinstance(base.poses, PoseMix) and base.poses.mocap + base.poses.recombined <= 1
     assert base.batch_size == 48 and (base.loop.steps or 0) > base.loop.warmup_steps
     assert base.model.guidance == base.model.correction == 0.5
-    assert replace(base.model, guidance=1.0, correction=1.0) == BaseModelConfig(), "what one without newer keys is taken for"
+    assert replace(base.model, guidance=1.0, correction=1.0) == BaseModelConfig(), (
+        "what one without newer keys is taken for"
+    )
 
 
 def test_full_is_complete_and_of_the_papers_size():

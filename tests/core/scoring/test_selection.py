@@ -20,7 +20,7 @@ def bodies(people: int = 2, hyps: int = 6, spread: float = 0.3) -> BodyParameter
 
 def test_the_mean_of_one_is_itself() -> None:
     drawn, scores = bodies(), torch.randn(2, 6)
-    mean, chosen = mean_of_best(scores, drawn, 1), scores.argmax(1)
+    mean, chosen = mean_of_best(scores, drawn, 1, 0.0), scores.argmax(1)
     for person in range(2):
         torch.testing.assert_close(
             mean.rotations[person, 0], drawn.rotations[person, chosen[person]], atol=1e-5, rtol=0
@@ -46,12 +46,16 @@ def test_the_mean_of_two_turns_about_one_axis_is_half_way() -> None:
 def test_only_the_best_scored_count() -> None:
     drawn, scores = bodies(hyps=8), torch.tensor([[0.0, 5, 1, 2, 3, 4, -9, -9]]).expand(2, -1)
     best = BodyParameters(*(getattr(drawn, name)[:, 1:6] for name in ("rotations", "betas", "camera")))
-    mean = mean_of_best(scores, drawn, 5)
+    mean = mean_of_best(scores, drawn, 5, 0.0)
     torch.testing.assert_close(
         mean.rotations[:, 0], nearest_rotation(best.rotations.mean(1)), atol=1e-5, rtol=0
     )
     torch.testing.assert_close(mean.betas[:, 0], best.betas.mean(1))
     torch.testing.assert_close(mean.camera[:, 0], best.camera.mean(1))
+    half = mean_of_best(scores, drawn, 5, 0.5)
+    torch.testing.assert_close(half.betas[:, 0], (best.betas.mean(1) + drawn.betas[:, 0]) / 2)
+    zero_noise = mean_of_best(scores, drawn, 5, 1.0)
+    torch.testing.assert_close(zero_noise.rotations[:, 0], drawn.rotations[:, 0], atol=1e-5, rtol=0)
 
 
 def test_agreement_is_about_the_others_and_nothing_else() -> None:
