@@ -7,6 +7,7 @@ a checkpoint that doesn't belong is refused with the reason.
 import hashlib
 import json
 from dataclasses import asdict, dataclass, field
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -77,13 +78,22 @@ def read_info(path: Path) -> CheckpointInfo:
         ) from error
     if header is None:
         raise CompatibilityError(f"{path} holds no alignhmr header; it was written by another program")
-    info = CheckpointInfo(**json.loads(header))
-    if info.format_version != FORMAT_VERSION:
+    try:
+        told = dict(json.loads(header))
+    except (ValueError, TypeError) as error:
         raise CompatibilityError(
-            f"{path} has checkpoint format {info.format_version}, this alignhmr reads {FORMAT_VERSION};"
+            f"the alignhmr header of {path} can't be read ({error}); copy it anew"
+        ) from error
+    # First of all: another version may have other fields.
+    if told.get("format_version") != FORMAT_VERSION:
+        raise CompatibilityError(
+            f"{path} has checkpoint format {told.get('format_version')}, this alignhmr reads {FORMAT_VERSION};"
             " use the version of alignhmr that wrote it, or train anew"
         )
-    return info
+    try:
+        return CheckpointInfo(**told)
+    except TypeError as error:
+        raise CompatibilityError(f"the alignhmr header of {path} isn't one of ours: {error}") from error
 
 
 def load_checkpoint(
@@ -101,7 +111,15 @@ def load_checkpoint(
             f" digest {body_digest[:12]}; load the body it was trained with: betas of two bodies don't mix"
         )
     model_type, config_type = _KINDS[kind]
-    model = model_type(config_type(**info.config))
+    lost = [name for name, value in info.config.items() if isinstance(value, float) and not isfinite(value)]
+    if lost:
+        raise CompatibilityError(f"{path} has {lost[0]} {info.config[lost[0]]}; it must be a finite number")
+    try:
+        model = model_type(config_type(**info.config))
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise CompatibilityError(
+            f"{path} has a configuration that this alignhmr can't build ({error}); use the version that wrote it"
+        ) from error
     with safe_open(path, framework="pt") as file:
         tensors = {name: file.get_tensor(name).float() for name in file.keys()}
     broken = [name for name, value in tensors.items() if not torch.isfinite(value).all()]

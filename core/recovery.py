@@ -17,12 +17,11 @@ from torch import Tensor
 from alignhmr.core.body.model import BodyModel
 from alignhmr.core.body.skeleton import KEYPOINTS
 from alignhmr.core.checkpoints import file_digest, load_checkpoint, resolve
+from alignhmr.core.conditions import check_claims, check_count, check_evidence
 from alignhmr.core.diffusion.condition import (
-    MIN_CONFIDENCE,
     Condition,
     make_condition,
     person_square,
-    to_crop,
 )
 from alignhmr.core.diffusion.model import BaseModel, hypothesis_noise
 from alignhmr.core.diffusion.parameters import unpack
@@ -42,8 +41,6 @@ from alignhmr.core.scoring.scorer import HMRScorer, Rating
 from alignhmr.core.scoring.selection import AGREEMENT, BEST, LEAST, agreement, mean_of_best
 from alignhmr.core.scoring.vetoes import vetoes
 from alignhmr.core.synthetic.contact import radii_of
-
-MAX_HYPOTHESES = 1000
 
 
 @dataclass(frozen=True)
@@ -157,11 +154,11 @@ class Recoverer:
     def hypothesise(self, request: RecoveryRequest) -> tuple[Sight, Bodies]:
         """How the person was seen, and the hypotheses where they stand. InputError for evidence that can't be used."""
         person, camera, hyps = request.person, request.intrinsics, request.hypotheses
-        if not 1 <= hyps <= MAX_HYPOTHESES:
-            raise InputError(f"hypotheses is {hyps}; give a number from 1 to {MAX_HYPOTHESES}")
+        check_count(hyps)
+        check_claims(person, camera)
         keypoints, box = self._tensor(person.keypoints_px), self._tensor(person.box_px)
         crop = person_square(box[None])
-        _check_evidence(keypoints, box, crop, self.base.sees_pixels and person.view is not None)
+        check_evidence(keypoints, box, crop, self.base.sees_pixels and person.view is not None)
         focal, center = self._tensor(camera.focal_px).expand(1), self._tensor(camera.center_px)[None]
         sight = Sight(keypoints[None], crop, focal, center)
         noise = hypothesis_noise(hyps, torch.Generator().manual_seed(request.seed % 2**63)).to(self.device)
@@ -189,6 +186,7 @@ class Recoverer:
     def proposed(self, request: RecoveryRequest) -> tuple[Sight, Bodies]:
         """What ``judged`` takes: as many hypotheses as leave room for their mean."""
         hyps = request.hypotheses
+        check_count(hyps)
         return self.hypothesise(replace(request, hypotheses=_drawn_of(hyps)))
 
     @torch.no_grad()
@@ -297,26 +295,6 @@ class Recoverer:
 def _drawn_of(hyps: int) -> int:
     """How many of so many hypotheses the base draws; the rest is their mean."""
     return hyps if hyps < LEAST else hyps - 1
-
-
-def _check_evidence(keypoints: Tensor, box: Tensor, crop: Tensor, has_view: bool) -> None:
-    """InputError for evidence that can't be used, with the reason."""
-    if not torch.isfinite(keypoints).all():
-        raise InputError("the keypoints hold non-finite numbers; set an unseen keypoint's confidence to 0")
-    if not (torch.isfinite(box).all() and (box[2:] > box[:2]).all()):
-        raise InputError(f"the box is {box.tolist()}; give x0, y0, x1, y1 in pixels with x0 < x1 and y0 < y1")
-    seen = keypoints[:, 2] >= MIN_CONFIDENCE
-    if seen.sum() < 3 and not has_view:
-        raise InputError(
-            "fewer than 3 keypoints were seen (confidence 0.05 or more), and there are no pixels to look at: too"
-            " little to recover a body"
-        )
-    beside = (to_crop(keypoints[None, :, :2], crop)[0].abs() > 1.5).any(-1)
-    if seen.any() and beside[seen].all():
-        raise InputError(
-            f"all {int(seen.sum())} keypoints lie beside the box {[round(x) for x in box.tolist()]}: they are not this"
-            " person's; give the box and the keypoints of one person, in pixels of the same picture"
-        )
 
 
 def resolve_device(name: str) -> str:

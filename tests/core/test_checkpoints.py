@@ -1,5 +1,6 @@
 """Checkpoints: round trips, and refusals that name the reason."""
 
+import json
 from dataclasses import asdict
 from pathlib import Path
 
@@ -52,6 +53,31 @@ def test_refusals(tmp_path: Path) -> None:
     old, _ = saved(tmp_path, CheckpointInfo(**{**asdict(INFO), "format_version": 0}))
     with pytest.raises(CompatibilityError, match="format 0"):
         read_info(old)
+
+
+def headed(tmp_path: Path, header: str) -> Path:
+    save_file({"x": torch.zeros(3)}, tmp_path / "headed.safetensors", metadata={"alignhmr": header})
+    return tmp_path / "headed.safetensors"
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"format_version": 3, "new": 1}, "checkpoint format 3"),
+        ({"new": 1}, "isn't one of ours"),
+        ({"config": {**asdict(CONFIG), "new": 1}}, "can't build"),
+        ({"config": {**asdict(CONFIG), "width": "big"}}, "can't build"),
+        ({"config": {**asdict(CONFIG), "temperature": float("nan")}}, "temperature nan"),
+    ],
+)
+def test_headers_of_others_are_refused_with_the_reason(tmp_path: Path, changes: dict, words: str) -> None:
+    path = headed(tmp_path, json.dumps(asdict(INFO) | changes))
+    with pytest.raises(CompatibilityError, match=words):
+        load_checkpoint(path, "base")
+    less = {name: value for name, value in asdict(INFO).items() if name != "body_digest"}
+    for header, told in (("{no json", "can't be read"), (json.dumps(less), "isn't one of ours")):
+        with pytest.raises(CompatibilityError, match=told):
+            read_info(headed(tmp_path, header))
 
 
 def test_a_cut_file_and_a_foreign_file_are_refused(tmp_path: Path) -> None:

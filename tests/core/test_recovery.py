@@ -1,5 +1,6 @@
 """Recovery: the same request, the same answer in any company; answers that agree with themselves; refusals."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -200,3 +201,40 @@ def test_evidence_that_contradicts_itself_is_refused(recoverer: Recoverer, made,
     with pytest.raises(InputError, match=said):
         recoverer.recover_batch([broken])
     recoverer.recover_batch([request])
+
+
+def _confidence(value: float) -> Callable[[Person], Person]:
+    def changed(person: Person) -> Person:
+        keypoints = person.keypoints_px.copy()
+        keypoints[3, 2] = value
+        return replace(person, keypoints_px=keypoints)
+
+    return changed
+
+
+@pytest.mark.parametrize(
+    ("person", "camera", "words"),
+    [
+        (_confidence(50), {}, "from 0 to 1"),
+        (_confidence(-1), {}, "from 0 to 1"),
+        (lambda p: replace(p, keypoints_px=p.keypoints_px[:17]), {}, "give 23 rows"),
+        (lambda p: replace(p, keypoints_px=p.keypoints_px + np.float32([1e30, 0, 0])), {}, "pixels away"),
+        (lambda p: replace(p, keypoints_3d_m=np.full((23, 3), np.nan)), {}, "finite points in metres"),
+        (lambda p: replace(p, keypoints_3d_m=np.full((23, 3), 1e9)), {}, "finite points in metres"),
+        (lambda p: replace(p, view=np.zeros((100, 256, 3), np.uint8)), {}, "square of RGB bytes"),
+        (lambda p: replace(p, view=np.full((256, 256, 3), np.nan, np.float32)), {}, "square of RGB bytes"),
+        (lambda p: p, {"focal_px": -300.0}, "focal length"),
+        (lambda p: p, {"focal_px": float("nan")}, "focal length"),
+        (lambda p: p, {"center_px": (float("inf"), 1.0)}, "centre"),
+    ],
+)
+def test_what_nobody_can_mean_is_refused(recoverer: Recoverer, made, person, camera, words) -> None:
+    request = made[1][0]
+    asked = replace(request, person=person(request.person), intrinsics=replace(request.intrinsics, **camera))
+    with pytest.raises(InputError, match=words):
+        recoverer.recover_batch([asked])
+
+
+def test_as_many_hypotheses_as_there_may_be(recoverer: Recoverer, made) -> None:
+    with pytest.raises(InputError, match="from 1 to 1000"):
+        recoverer.recover_batch([replace(made[1][0], hypotheses=1001)])
