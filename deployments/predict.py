@@ -48,11 +48,13 @@ CONVENTIONS = {
     " the camera frame",
     "betas": "10 shape coefficients of body_model, standard deviations; another body model's differ",
     "transl_cam_m": "added to every vertex and joint of the posed model",
-    "joint_spread_mm": "standard deviation over the hypotheses of each root-relative joint; larger is less certain",
+    "joint_spread_mm": "standard deviation over the hypotheses of each root-relative joint; larger is less certain;"
+    " 0 where there is one hypothesis, which tells nothing",
     "joint_error_mm": "expected error of each root-relative joint and the two ends of its 90 % interval, calibrated on"
     " held-out people as the base model's card says; null where the base model was never calibrated",
     "score": "larger is better; comparable within one person only",
     "hypothesis_scores": "score of every hypothesis, in the order they were drawn; 0 is the noise-free one",
+    "selected": "which of them is told here: from 8 on the last, the mean of the noise-free one and the best-scored",
     "expected_error_mm": "the scorer's estimate of the mean joint error",
     "error_interval_mm": "ends of the 90 % interval of that error; null where the scorer was never calibrated",
 }

@@ -123,7 +123,7 @@ class PersonAnswer(_Closed):
         description="Score of every hypothesis, in the order they were drawn."
     )
     selected: int = Field(
-        description="Index of the answer: the last, the mean body of the five best, of 8 or more."
+        description="Index of the answer: of 8 or more the last, the mean of the noise-free one (0) and the best."
     )
 
 
