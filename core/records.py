@@ -89,7 +89,7 @@ class Recovery:
     """Centre x, centre y and side of the square the model looked at."""
     hypotheses: Hypotheses
     selected: int
-    """The last one where there are 8 or more: the mean of the zero-noise answer and the five best. Else the best-scored."""
+    """Of 8 or more the last: the mean of the zero-noise answer and the five best. Else the best-scored."""
     joint_spread_mm: Float[np.ndarray, "24"]
     """Standard deviation over the hypotheses of each root-relative joint."""
     seed: int

@@ -218,7 +218,11 @@ def _confidence(value: float) -> Callable[[Person], Person]:
         (_confidence(50), {}, "from 0 to 1"),
         (_confidence(-1), {}, "from 0 to 1"),
         (lambda p: replace(p, keypoints_px=p.keypoints_px[:17]), {}, "give 23 rows"),
-        (lambda p: replace(p, keypoints_px=p.keypoints_px + np.float32([1e30, 0, 0])), {}, "pixels away"),
+        (
+            lambda p: replace(p, keypoints_px=p.keypoints_px + np.array([1e30, 0, 0], np.float32)),
+            {},
+            "pixels away",
+        ),
         (lambda p: replace(p, keypoints_3d_m=np.full((23, 3), np.nan)), {}, "finite points in metres"),
         (lambda p: replace(p, keypoints_3d_m=np.full((23, 3), 1e9)), {}, "finite points in metres"),
         (lambda p: replace(p, view=np.zeros((100, 256, 3), np.uint8)), {}, "square of RGB bytes"),
