@@ -10,13 +10,21 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
+from torch import Tensor
 
+from alignhmr.core.body.skeleton import JOINT_MIRROR
 from alignhmr.core.geometry.rotations import axis_angle_to_matrix
 from alignhmr.core.synthetic.contact import self_contact
 from alignhmr.core.synthetic.poses import LIMITS, euler_zyx, mirror
 
-_LEFT_OR_MIDDLE = list(LIMITS)
 _LOW, _HIGH = (torch.tensor([[ends[side] for ends in LIMITS[j]] for j in LIMITS]) for side in (0, 1))
+LIMITED: tuple[int, ...] = (*LIMITS, *(JOINT_MIRROR[j] for j in LIMITS if JOINT_MIRROR[j] != j))
+"""Joints with limits: those of the left side and the middle, then those of the right, which are read in a mirror."""
+_SIDE_OF_LIMITED = [int(index >= len(LIMITS)) for index in range(len(LIMITED))]
+_LIMIT_OF_LIMITED = [j if j in LIMITS else JOINT_MIRROR[j] for j in LIMITED]
+_ROW_OF_LIMITED = [list(LIMITS).index(j) for j in _LIMIT_OF_LIMITED]
+_AT_A_POLE = 1e-6
+"""An arc sine has no gradient at its ends."""
 
 
 @dataclass(frozen=True)
@@ -56,22 +64,30 @@ def vetoes(
 def beyond_limits(pose_aa: Float[np.ndarray, "hyps 24 3"]) -> Float[np.ndarray, "hyps"]:
     """Angle in radians by which the worst joint of each body would have to turn back into its range."""
     rotations = axis_angle_to_matrix(torch.as_tensor(np.asarray(pose_aa, np.float32)))
-    both = torch.stack([rotations, mirror(rotations)])[..., _LEFT_OR_MIDDLE, :, :]
+    # Of the turn from one to the other: |R - S|^2 = 4 (1 - cos angle).
+    angle = torch.acos((1 - squares_beyond_limits(rotations) / 4).clamp(-1, 1))
+    return angle.amax(-1).numpy()
+
+
+def squares_beyond_limits(
+    rotations: Float[Tensor, "*batch 24 3 3"],
+) -> Float[Tensor, "*batch limited"]:
+    """|R - S|^2 of each joint of ``LIMITED`` and the nearest rotation S in its range; with a gradient."""
+    sides = torch.stack([rotations, mirror(rotations)], -4)
+    both = sides[..., _SIDE_OF_LIMITED, _LIMIT_OF_LIMITED, :, :]
+    low, high = (ends.to(both)[_ROW_OF_LIMITED] for ends in (_LOW, _HIGH))
     # Rz Ry Rx, as the limits are given; each rotation has two such triples of angles, and the nearer one counts.
-    y = torch.asin((-both[..., 2, 0]).clamp(-1, 1))
+    y = torch.asin((-both[..., 2, 0]).clamp(-1 + _AT_A_POLE, 1 - _AT_A_POLE))
     x = torch.atan2(both[..., 2, 1], both[..., 2, 2])
     z = torch.atan2(both[..., 1, 0], both[..., 0, 0])
     triples = torch.stack(
         [torch.stack([x, y, z], -1), torch.stack([x + math.pi, math.pi - y, z + math.pi], -1)]
     )
     # An angle is the same a whole turn on.
-    middle, half = (_LOW + _HIGH) / 2, (_HIGH - _LOW) / 2
+    middle, half = (low + high) / 2, (high - low) / 2
     off = torch.remainder(triples - middle + math.pi, 2 * math.pi) - math.pi
     nearest = euler_zyx(middle + torch.maximum(torch.minimum(off, half), -half))
-    # Of the turn from one to the other: |R - S|^2 = 4 (1 - cos angle).
-    chord = (both - nearest).square().sum((-1, -2))
-    angle = torch.acos((1 - chord / 4).clamp(-1, 1))
-    return angle.amin(0).amax(-1).amax(0).numpy()
+    return (both - nearest).square().sum((-1, -2)).amin(0)
 
 
 def contradicted(
