@@ -34,7 +34,7 @@ from alignhmr.core.scoring.vetoes import VetoRule
 
 LEAST_DRAWS = 8
 """Hypotheses from which on their spread is looked at."""
-_ROOT_RAD, _JOINT_RAD, _BETA, _ASIDE_M, _AWAY_M = 0.1, 0.25, 0.7, 0.5, 1.5
+_ROOT_RAD, _JOINT_RAD, _BETA, _ASIDE_M, _AWAY_M = 0.06, 0.25, 1.4, 0.5, 1.5
 """Bounds for everybody: of the root's turn, other joints' turns, betas, and the translation."""
 _LEAST_DAMPING, _MOST_DAMPING = 1e-6, 1e6
 

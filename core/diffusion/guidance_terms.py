@@ -4,7 +4,7 @@ A step has 85 numbers: the turns of 24 joints (R exp(w), radians), 10 betas, the
 half a sum of squares, bounded or flattened where evidence may be wrong.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
@@ -37,25 +37,39 @@ class GuidanceConfig:
     keypoints: float = 1.0
     text: float = 1.0
     latent: float = 4.0
-    limits: float = 1.0
-    contact: float = 1.0
+    limits: float = 0.3
+    contact: float = 0.3
     silhouette: float = 0.0
     keypoint_sigma: float = 0.02
     """What a surely seen keypoint may be off, in half crops."""
-    keypoint_bound: float = 1.5
+    keypoint_bound: float = 4.0
     """Beyond so many sigmas a keypoint begins to be taken for a mistake (Geman and McClure)."""
     confidence_power: float = 2.0
     """A keypoint counts by its confidence to this power: detectors are surer than they are right."""
-    face_and_feet: float = 0.3
+    face_and_feet: float = 0.1
     """How much their keypoints count beside those of limbs: bodies and detectors mean other points."""
-    drawn: float = 0.3
+    drawn: float = 0.0
     """Share that the spread of a person's own hypotheses has in how far a body may go."""
-    free: float = 0.3
-    """Share of the same loose bounds for everybody."""
+    free: float = 0.07
+    """Multiplies the squares of the bounds that are everybody's (``guidance.precision_of``)."""
     iterations: int = 3
     levels: tuple[int, ...] = ()
     """Steps of the noise schedule, downwards, to which a guided body is noised and denoised again before it is
     guided once more; none by default, because that made answers worse."""
+
+    def with_words(self) -> "GuidanceConfig":
+        """For a person of whom something was said: words may turn what pictures can't tell, and that is far."""
+        return replace(self, drawn=1.0, free=3.0, iterations=8)
+
+    def with_given_keypoints(self) -> "GuidanceConfig":
+        """For keypoints that somebody put right: they are hardly ever mistakes."""
+        return replace(
+            self,
+            keypoint_bound=8.0,
+            face_and_feet=1.0,
+            free=max(self.free, 3.0),
+            iterations=max(self.iterations, 6),
+        )
 
 
 @dataclass(frozen=True)
