@@ -1,6 +1,6 @@
 """Keypoints that somebody has put right, read from a file: what ``alignhmr predict --keypoints`` takes.
 
-Either the JSON that ``predict`` wrote, edited (``people``, each with ``keypoints_px`` and ``box_px``), or the keypoints of
+Either the JSON that ``predict`` wrote, edited (``people``, each with ``keypoints_px`` and ``box_px``), or keypoints of
 one person alone: a list of 23 times [x, y, confidence], in pixels of the upright picture and in the order of
 ``keypoint_names``. Confidence 0 is 'not seen'; without one a keypoint is seen.
 """

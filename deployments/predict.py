@@ -362,8 +362,8 @@ def summary(result: PhotoResult) -> str:
 def _refined_in_words(report: RefinementReport) -> str:
     words = f", keypoints off {100 * report.off_before:.1f} -> {100 * report.off_after:.1f} % of the crop"
     if report.told_after is not None and report.told_before is not None:
-        count = len(report.told)
-        words += f", {report.told_before * count:.0f} -> {report.told_after * count:.0f} of {count} things said are shown"
+        before, after = (round(share * len(report.told)) for share in (report.told_before, report.told_after))
+        words += f", {before} -> {after} of {len(report.told)} things said are shown"
     if report.unread:
         words += f" (not understood: {'; '.join(report.unread)})"
     if kept := sum(report.fell_back.values()):
