@@ -84,8 +84,10 @@ class RefinementReport:
     """What drawing an answer to its evidence did (``core/refinement.py``)."""
 
     off_before: float
-    """Mean distance of the answer's keypoints from those that were seen, by their confidence, over the crop's side."""
+    """Mean distance of the unguided zero-noise answer's keypoints from those that were seen or given, by their
+    confidence, over the crop's side."""
     off_after: float
+    """The same of the answer."""
     moved_mm: float
     """Mean distance that the root-relative joints of the drawn hypotheses went."""
     fell_back: dict[str, int]
@@ -94,8 +96,9 @@ class RefinementReport:
     told: dict[str, str]
     """Posecodes that were read out of what was said: fact -> category."""
     told_before: float | None
-    """Share of them that the answer plainly shows; None where nothing was said."""
+    """Share of them that the unguided zero-noise answer plainly shows; None where nothing was said."""
     told_after: float | None
+    """The same of the answer."""
     unread: tuple[str, ...]
     """Clauses that weren't understood."""
     contradictions: tuple[str, ...]

@@ -110,17 +110,16 @@ class Refiner:
         before, after = (
             1000 * (bodies.joints_m - bodies.joints_m[..., :1, :]) for bodies in (self.drawn, refined.bodies)
         )
-        moved_mm = (after - before).norm(dim=-1).mean(-1)
-        told_before, told_after = answer.told_before, answer.told_after
+        told_before, told_after = refined.told_before, answer.told_after
         return RefinementReport(
-            off_before=_number(answer.off_before[0, chosen]),
-            off_after=_number(answer.off_after[0, chosen]),
-            moved_mm=_number(moved_mm.mean()),
+            off_before=float(refined.off_before[0, 0]),
+            off_after=float(answer.off_after[0, chosen]),
+            moved_mm=float((after - before).norm(dim=-1).mean()),
             fell_back={reason: int(which.sum()) for reason, which in refined.fell_back.items()},
             hypotheses=before.shape[1],
             told=dict(self.reading.codes),
-            told_before=None if told_before is None else _number(told_before[0, chosen]),
-            told_after=None if told_after is None else _number(told_after[0, chosen]),
+            told_before=None if told_before is None else float(told_before[0, 0]),
+            told_after=None if told_after is None else float(told_after[0, chosen]),
             unread=self.reading.unread,
             contradictions=self.reading.contradictions,
             given_keypoints=self.prompt.given_keypoints,
@@ -137,7 +136,3 @@ def denoised_again(
     share = math.sqrt(schedule.alpha_bar(torch.tensor(level)).item())
     found = base.answer(views, share * x0, level)
     return place(unpack(initial + found * base.residual_std), body, sight)
-
-
-def _number(value: Tensor) -> float:
-    return float(value)

@@ -10,7 +10,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +27,12 @@ from alignhmr.core.errors import AlignhmrError, InputError, NoPersonError
 from alignhmr.core.geometry.cameras import intrinsics_for
 from alignhmr.core.perception.detector import own_threads
 from alignhmr.core.perception.images import decode, iter_image_files
-from alignhmr.core.records import Hypotheses, Intrinsics, Person, Picture, Recovery, RefinementReport
+from alignhmr.core.records import Hypotheses, Intrinsics, Picture, Recovery
 from alignhmr.core.recovery import Recoverer, RecoveryRequest
-from alignhmr.core.refinement import Prompt, Reading
+from alignhmr.core.refinement import Prompt
 from alignhmr.core.synthetic.overlay import overlay
 from alignhmr.core.synthetic.shading import palette_color, to_linear
-from alignhmr.deployments import keypoint_files, torchvision_shim
+from alignhmr.deployments import prompts, torchvision_shim
 from alignhmr.deployments.version import package_version
 
 FORMATS: tuple[str, ...] = ("json", "overlay", "glb", "obj", "npz", "bvh")
@@ -56,9 +56,10 @@ CONVENTIONS = {
     "hypothesis_scores": "score of every hypothesis, in the order they were drawn; 0 is the noise-free one",
     "expected_error_mm": "the scorer's estimate of the mean joint error",
     "error_interval_mm": "ends of the 90 % interval of that error; null where the scorer was never calibrated",
-    "refinement": "null unless it was asked for; off_before and off_after are mean distances of the answer's keypoints"
-    " from those that were seen or given, over the crop's side; told_before and told_after the share of what was said"
-    " that the answer plainly shows; fell_back counts hypotheses that stayed as they were drawn, by reason",
+    "refinement": "null unless it was asked for; off_before and off_after: mean distances of keypoints of the"
+    " unguided zero-noise answer, and of this answer, from those that were seen or given, over the crop's side;"
+    " told_before and told_after: shares of what was said that those two plainly show; fell_back: hypotheses that"
+    " stayed as they were drawn, by reason",
 }
 
 
@@ -73,7 +74,7 @@ class Options:
     formats: tuple[str, ...] = ("json", "overlay")
     prompt: Prompt | None = None
     """That answers shall be refined, and by what."""
-    keypoints: tuple[keypoint_files.Person, ...] = ()
+    keypoints: tuple[prompts.PersonGiven, ...] = ()
     """People as somebody has put them right, in place of the detector's."""
 
 
@@ -120,7 +121,7 @@ def run(
     files = _expanded(photos)
     options = Options(
         hypotheses, seed, focal_px, _checked_boxes(boxes, len(files)), _checked_formats(formats),
-        _prompt(refine, text, keypoints), _given_keypoints(keypoints, len(files), len(boxes)),
+        prompts.prompt_of(refine, text, keypoints), prompts.given_keypoints(keypoints, len(files), len(boxes)),
     )  # fmt: skip
     out = _writable(Path(out))
     console = Console(highlight=False, soft_wrap=True)
@@ -163,13 +164,10 @@ def recover_people(
     recoverer: Recoverer, picture: Picture, options: Options
 ) -> tuple[list[Recovery], list[str]]:
     """Everyone in the picture, and why some could not be recovered. NoPersonError where nobody remains."""
-    people = _people(recoverer, picture, options)
+    people = prompts.people_of(recoverer, picture, options.boxes, options.keypoints)
     if not people:
         raise NoPersonError("nobody was found; if there is someone, say where with --box x0,y0,x1,y1")
-    if options.prompt is not None and options.prompt.text and len(people) > 1:
-        raise InputError(
-            f"a sentence is about one person, and {len(people)} were found; say who with --box x0,y0,x1,y1"
-        )
+    prompts.check_who_is_meant(options.prompt, len(people))
     camera = intrinsics_for(*picture.size, exif_focal_px=picture.exif_focal_px, focal_px=options.focal_px)
     recoveries, left_out = [], []
     for index, person in enumerate(people):
@@ -185,23 +183,6 @@ def recover_people(
             " --box x0,y0,x1,y1"
         )
     return recoveries, left_out
-
-
-def _people(recoverer: Recoverer, picture: Picture, options: Options) -> list[Person]:
-    if not options.keypoints:
-        if options.boxes:
-            return recoverer.from_boxes(picture, np.array(options.boxes, np.float32))
-        return recoverer.find(picture)
-    boxes = [
-        np.array(options.boxes[index], np.float32) if options.boxes
-        else keypoint_files.box_of(keypoints, picture.size) if box is None else box
-        for index, (keypoints, box) in enumerate(options.keypoints)
-    ]  # fmt: skip
-    people = recoverer.from_boxes(picture, np.stack(boxes))
-    return [
-        replace(person, keypoints_px=keypoints)
-        for person, (keypoints, _) in zip(people, options.keypoints, strict=True)
-    ]
 
 
 def write_answer(
@@ -314,20 +295,9 @@ def _person(recovery: Recovery, index: int) -> dict:
         else _listed(recovery.error_interval_mm, 1),
         "hypothesis_scores": _listed(hyps.scores, 6),
         "selected": int(chosen),
-        "refinement": None if recovery.refinement is None else _refinement(recovery.refinement),
+        "refinement": None if recovery.refinement is None else prompts.as_json(recovery.refinement),
         "seed": recovery.seed,
         "overlay_color": list(palette_color(index)),
-    }
-
-
-def _refinement(report: RefinementReport) -> dict:
-    return {
-        name: round(value, 4)
-        if isinstance(value, float)
-        else list(value)
-        if isinstance(value, tuple)
-        else value
-        for name, value in asdict(report).items()
     }
 
 
@@ -351,24 +321,12 @@ def summary(result: PhotoResult) -> str:
     errors = [r.hypotheses.expected_error_mm[r.selected] for r in result.recoveries]
     expected = ", ".join(f"{error:.0f}" for error in errors)
     skipped = f", {len(result.left_out)} left out ({result.left_out[0]})" if result.left_out else ""
-    refined = "".join(_refined_in_words(r.refinement) for r in result.recoveries if r.refinement is not None)
+    refined = "".join(prompts.in_words(r.refinement) for r in result.recoveries if r.refinement is not None)
     return (
         f"{result.photo.name}: {people} {'person' if people == 1 else 'people'}{skipped},"
         f" expected error {expected} mm{refined}, {result.seconds:.2f} s ->"
         f" {', '.join(file.name for file in result.files)}"
     )
-
-
-def _refined_in_words(report: RefinementReport) -> str:
-    words = f", keypoints off {100 * report.off_before:.1f} -> {100 * report.off_after:.1f} % of the crop"
-    if report.told_after is not None and report.told_before is not None:
-        before, after = (round(share * len(report.told)) for share in (report.told_before, report.told_after))
-        words += f", {before} -> {after} of {len(report.told)} things said are shown"
-    if report.unread:
-        words += f" (not understood: {'; '.join(report.unread)})"
-    if kept := sum(report.fell_back.values()):
-        words += f", {kept} of {report.hypotheses} hypotheses left as drawn"
-    return words
 
 
 def _expanded(photos: Sequence[Path]) -> list[Path]:
@@ -378,32 +336,6 @@ def _expanded(photos: Sequence[Path]) -> list[Path]:
     for photo in map(Path, photos):
         files += iter_image_files(photo) if photo.is_dir() else [photo]
     return files
-
-
-def _prompt(refine: bool, text: str | None, keypoints: Path | None) -> Prompt | None:
-    """None where nothing shall be refined; InputError for a sentence of which nothing is understood."""
-    if text is not None and not text.strip():
-        raise InputError("--text is empty; say what is true of the body, such as 'the left leg is in front'")
-    if not (refine or text or keypoints):
-        return None
-    prompt = Prompt(text or "", given_keypoints=keypoints is not None)
-    Reading.of(prompt)
-    return prompt
-
-
-def _given_keypoints(path: Path | None, photos: int, boxes: int) -> tuple[keypoint_files.Person, ...]:
-    if path is None:
-        return ()
-    if photos > 1:
-        raise InputError(f"keypoints belong to one photo, and {photos} were given; give one photo")
-    people = tuple(keypoint_files.read_keypoints(path))
-    if not people:
-        raise InputError(f"{path} holds nobody; give the keypoints of at least one person")
-    if boxes and boxes != len(people):
-        raise InputError(
-            f"{boxes} boxes were given for the {len(people)} people of {path}; give one for each or none"
-        )
-    return people
 
 
 def _read(photo: Path) -> bytes:
