@@ -1,7 +1,7 @@
 """What a user adds to a photo, words and keypoints put right, and how what became of it is told.
 
 A file of keypoints is either the JSON that ``predict`` wrote, edited (``people``, each with ``keypoints_px`` and
-``box_px``), or the keypoints of one person alone: a list of 23 times [x, y, confidence], in pixels of the upright picture
+``box_px``), or the keypoints of one person alone: 23 times [x, y, confidence], in pixels of the upright picture
 and in the order of ``keypoint_names``. Confidence 0 is 'not seen'; without one a keypoint is seen.
 """
 

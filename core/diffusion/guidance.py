@@ -25,7 +25,7 @@ from alignhmr.core.diffusion.guidance_terms import (
     Stance,
     rows_of,
 )
-from alignhmr.core.diffusion.plausibility import through_itself, turned_too_far
+from alignhmr.core.diffusion.plausibility import through_itself, worst_turn
 from alignhmr.core.diffusion.told import distances
 from alignhmr.core.geometry.cameras import crop_camera_of
 from alignhmr.core.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
@@ -223,9 +223,9 @@ def _worse_than_possible(
     lead = before.betas.shape[:2]
 
     def badness(stance: Stance) -> tuple[Tensor, Tensor]:
-        beyond, _ = turned_too_far(stance.rotations.flatten(0, 1), 0.0)
+        turned = worst_turn(stance.rotations.flatten(0, 1))
         depth, _ = through_itself(stance.moving.points_m[..., :24, :].flatten(0, 1), radii_m)
-        return beyond.amax(-1).view(lead), depth.amax(-1).view(lead)
+        return turned.view(lead), depth.amax(-1).view(lead)
 
     (turned_before, deep_before), (turned, deep) = badness(before), badness(after)
     # A small angle's chord is the angle; a large one's is shorter, and the bound is met earlier.

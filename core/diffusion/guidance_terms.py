@@ -52,7 +52,7 @@ class GuidanceConfig:
     """Share that the spread of a person's own hypotheses has in how far a body may go."""
     free: float = 0.07
     """Multiplies the squares of the bounds that are everybody's (``guidance.precision_of``)."""
-    iterations: int = 3
+    iterations: int = 2
     levels: tuple[int, ...] = ()
     """Steps of the noise schedule, downwards, to which a guided body is noised and denoised again before it is
     guided once more; none by default, because that made answers worse."""

@@ -8,30 +8,42 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from alignhmr.core.scoring.vetoes import LIMITED, squares_beyond_limits
+from alignhmr.core.scoring.vetoes import LIMITED, LIMITED_JOINTS, nearest_in_range, squares_beyond_limits
 from alignhmr.core.synthetic.contact import ENDS, PAIRS
+from alignhmr.core.synthetic.poses import LIMITS
 
 DEEPEST = 6
 """Pairs of capsules of each body that are pushed apart at a time."""
 _TINY = 1e-12
+_TURNS_MIRRORED = torch.tensor(
+    [[1.0, 1.0, 1.0] if joint in LIMITS else [1.0, -1.0, -1.0] for joint in LIMITED]
+)
+"""Of a turn seen in a mirror y and z change sign."""
+_PAIRS = torch.from_numpy(np.ascontiguousarray(PAIRS))
+_ENDS = torch.from_numpy(ENDS)
 
 
 def turned_too_far(
     rotations: Float[Tensor, "bodies 24 3 3"], slack_rad: float
 ) -> tuple[Float[Tensor, "bodies limited"], Float[Tensor, "bodies limited 72"]]:
-    """Radians (of a small angle) by which joints are beyond their range and the slack, and how turns change them."""
-    with torch.enable_grad():
-        leaf = rotations.detach().requires_grad_()
-        # |R - S|^2 is twice the squared angle.
-        angle = (squares_beyond_limits(leaf) / 2 + _TINY).sqrt()
-        beyond = (angle - slack_rad).clamp_min(0)
-        # Each row looks at one joint alone: one backward pass gives them all.
-        (by_rotation,) = torch.autograd.grad(beyond.sum(), leaf)
-    by_turn = by_turns(rotations, by_rotation)
+    """Radians (of a small angle) by which joints are beyond their range and the slack, and how turns change them.
+
+    The nearest rotation in range is held: where it is the nearest indeed, it changes nothing, and it nearly is.
+    """
+    both, nearest = nearest_in_range(rotations)
+    # |R - S|^2 is twice the squared angle.
+    angle = ((both - nearest).square().sum((-1, -2)) / 2 + _TINY).sqrt()
+    beyond = (angle - slack_rad).clamp_min(0)
+    by_rotation = (both - nearest) / (2 * angle)[..., None, None] * (beyond > 0)[..., None, None]
+    by_turn = by_turns(both, by_rotation) * _TURNS_MIRRORED.to(rotations)
     rows = torch.zeros(*beyond.shape, 24, 3, dtype=rotations.dtype, device=rotations.device)
-    limited = list(LIMITED)
-    rows[:, torch.arange(len(limited)), limited] = by_turn[:, limited]
-    return beyond.detach(), rows.flatten(-2)
+    rows[:, torch.arange(len(LIMITED)), LIMITED_JOINTS] = by_turn
+    return beyond, rows.flatten(-2)
+
+
+def worst_turn(rotations: Float[Tensor, "bodies 24 3 3"]) -> Float[Tensor, "bodies"]:
+    """Radians (of a small angle) by which the worst joint of each body is beyond its range."""
+    return (squares_beyond_limits(rotations).amax(-1) / 2).sqrt()
 
 
 def through_itself(
@@ -41,9 +53,9 @@ def through_itself(
 
     Below 0 where they don't touch. Where the two lie nearest is held: at the nearest place it changes nothing.
     """
-    of_joints = torch.from_numpy(ENDS).to(joints_m)
+    of_joints = _ENDS.to(joints_m)
     ends = torch.einsum("cej,bjx->bcex", of_joints, joints_m)
-    pairs = torch.from_numpy(np.ascontiguousarray(PAIRS))
+    pairs = _PAIRS.to(joints_m.device)
     one, other = ends[:, pairs[:, 0]], ends[:, pairs[:, 1]]
     along, across = _nearest(one[:, :, 0], one[:, :, 1], other[:, :, 0], other[:, :, 1])
 

@@ -15,16 +15,15 @@ from torch import Tensor
 from alignhmr.core.body.skeleton import JOINT_MIRROR
 from alignhmr.core.geometry.rotations import axis_angle_to_matrix
 from alignhmr.core.synthetic.contact import self_contact
-from alignhmr.core.synthetic.poses import LIMITS, euler_zyx, mirror
+from alignhmr.core.synthetic.poses import LIMITS
 
 _LOW, _HIGH = (torch.tensor([[ends[side] for ends in LIMITS[j]] for j in LIMITS]) for side in (0, 1))
 LIMITED: tuple[int, ...] = (*LIMITS, *(JOINT_MIRROR[j] for j in LIMITS if JOINT_MIRROR[j] != j))
 """Joints with limits: those of the left side and the middle, then those of the right, which are read in a mirror."""
-_SIDE_OF_LIMITED = [int(index >= len(LIMITS)) for index in range(len(LIMITED))]
-_LIMIT_OF_LIMITED = [j if j in LIMITS else JOINT_MIRROR[j] for j in LIMITED]
-_ROW_OF_LIMITED = [list(LIMITS).index(j) for j in _LIMIT_OF_LIMITED]
-_AT_A_POLE = 1e-6
-"""An arc sine has no gradient at its ends."""
+LIMITED_JOINTS = list(LIMITED)
+_ROW_OF_LIMITED = [list(LIMITS).index(j if j in LIMITS else JOINT_MIRROR[j]) for j in LIMITED]
+_FLIP = torch.tensor([1.0, -1.0, -1.0])
+_MIRRORED = torch.stack([torch.ones(3, 3) if j in LIMITS else _FLIP[:, None] * _FLIP for j in LIMITED])
 
 
 @dataclass(frozen=True)
@@ -72,12 +71,20 @@ def beyond_limits(pose_aa: Float[np.ndarray, "hyps 24 3"]) -> Float[np.ndarray, 
 def squares_beyond_limits(
     rotations: Float[Tensor, "*batch 24 3 3"],
 ) -> Float[Tensor, "*batch limited"]:
-    """|R - S|^2 of each joint of ``LIMITED`` and the nearest rotation S in its range; with a gradient."""
-    sides = torch.stack([rotations, mirror(rotations)], -4)
-    both = sides[..., _SIDE_OF_LIMITED, _LIMIT_OF_LIMITED, :, :]
+    """|R - S|^2 of each joint of ``LIMITED`` and the nearest rotation S in its range."""
+    both, nearest = nearest_in_range(rotations)
+    return (both - nearest).square().sum((-1, -2))
+
+
+def nearest_in_range(
+    rotations: Float[Tensor, "*batch 24 3 3"],
+) -> tuple[Float[Tensor, "*batch limited 3 3"], Float[Tensor, "*batch limited 3 3"]]:
+    """Rotations of ``LIMITED``, the right side's as a mirror shows them, and about the nearest ones in their range."""
+    # A mirror leaves x and turns y and z about, and so changes the sign of what mixes it with them.
+    both = rotations[..., LIMITED_JOINTS, :, :] * _MIRRORED.to(rotations)
     low, high = (ends.to(both)[_ROW_OF_LIMITED] for ends in (_LOW, _HIGH))
     # Rz Ry Rx, as the limits are given; each rotation has two such triples of angles, and the nearer one counts.
-    y = torch.asin((-both[..., 2, 0]).clamp(-1 + _AT_A_POLE, 1 - _AT_A_POLE))
+    y = torch.asin((-both[..., 2, 0]).clamp(-1, 1))
     x = torch.atan2(both[..., 2, 1], both[..., 2, 2])
     z = torch.atan2(both[..., 1, 0], both[..., 0, 0])
     triples = torch.stack(
@@ -86,8 +93,20 @@ def squares_beyond_limits(
     # An angle is the same a whole turn on.
     middle, half = (low + high) / 2, (high - low) / 2
     off = torch.remainder(triples - middle + math.pi, 2 * math.pi) - math.pi
-    nearest = euler_zyx(middle + torch.maximum(torch.minimum(off, half), -half))
-    return (both - nearest).square().sum((-1, -2)).amin(0)
+    nearest = _zyx(middle + torch.maximum(torch.minimum(off, half), -half))
+    first = (both - nearest).square().sum((-1, -2)).diff(dim=0)[0] >= 0
+    return both, torch.where(first[..., None, None], nearest[0], nearest[1])
+
+
+def _zyx(angles: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 3"]:
+    """Rz Ry Rx, written out."""
+    (sx, sy, sz), (cx, cy, cz) = angles.sin().unbind(-1), angles.cos().unbind(-1)
+    rows = [
+        cz * cy, cz * sy * sx - sz * cx, cz * sy * cx + sz * sx,
+        sz * cy, sz * sy * sx + cz * cx, sz * sy * cx - cz * sx,
+        -sy, cy * sx, cy * cx,
+    ]  # fmt: skip
+    return torch.stack(rows, -1).unflatten(-1, (3, 3))
 
 
 def contradicted(
