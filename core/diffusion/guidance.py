@@ -80,9 +80,11 @@ def refine(
     kept = better & ~impossible
     stance = _chosen(kept, stance, start)
     root = stance.moving.points_m[..., 0, :] + stance.transl_cam_m
-    camera = crop_camera_of(
-        root, guide.crop_px[:, None], guide.focal_px[:, None].expand(root.shape[:2]), guide.center_px[:, None]
+    crop, focal, center = (
+        part[:, None].expand(*root.shape[:2], *part.shape[1:])
+        for part in (guide.crop_px, guide.focal_px, guide.center_px)
     )
+    camera = crop_camera_of(root, crop, focal, center)
     parameters = replace(
         bodies.parameters,
         rotations=stance.rotations,

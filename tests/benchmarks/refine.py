@@ -12,10 +12,10 @@ in % of the true box's longer side; ``off_seen_median`` is of all joints seen wi
 is against the truth, ``error2d_seen_change`` against what guidance was shown. True captions are those that the
 posecodes of the true joints write, in brief, read back. A person is ambiguous in depth if the true keypoints with their
 depths mirrored about the root fall, once placed anew, within 3 % of the box of the true ones (about the detector's own
-error on visible joints), and lie 150 mm or more from them in space. ``text_gain_ambiguous_true`` is the relative fall of
-MPJPE there, ``both`` against ``keypoints``. ``vs_optimisation_mpjpe`` is ``keypoints`` less ``optimisation`` in mm.
-``mining`` compares pairs mined from refined and from unrefined hypotheses. ``cost_ratio_20``: 20 refined hypotheses over
-20 unrefined, a person found before, medians of turns taken; ``photo_ms`` is a whole photo with one person, refined.
+error on visible joints), and lie 150 mm or more from them in space. ``text_gain_ambiguous_true`` is the relative fall
+of MPJPE there, ``both`` against ``keypoints``. ``vs_optimisation_mpjpe`` is ``keypoints`` less ``optimisation`` in mm.
+``mining`` compares pairs mined from refined and from unrefined hypotheses. ``cost_ratio_20``: 20 refined hypotheses
+over 20 unrefined, a person found before, medians of turns taken; ``photo_ms`` is a whole photo of one person, refined.
 """
 
 import time
