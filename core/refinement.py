@@ -6,7 +6,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -25,6 +25,9 @@ from alignhmr.core.language.reading import read
 from alignhmr.core.language.text_pose import TextPose
 from alignhmr.core.placement import Bodies, Sight, place
 from alignhmr.core.records import RefinementReport
+
+INSISTED = 4.0
+"""Weight of words that somebody took the trouble to say of one picture; captions of many have ``GuidanceConfig``'s."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,8 @@ class Prompt:
             return self.config
         config = GuidanceConfig()
         config = config.with_words() if told else config
+        if self.text.strip():
+            config = replace(config, text=INSISTED)
         return config.with_given_keypoints() if self.given_keypoints else config
 
 
@@ -131,8 +136,9 @@ def denoised_again(
     base: BaseModel, views: list[View], body: BodyModel, sight: Sight, bodies: Bodies, level: int
 ) -> Bodies:
     """Bodies noised to a step of the schedule, with no noise, and denoised in one go."""
-    initial = base.initial_of(views)[:, None]
-    x0 = base.residual(pack(bodies.parameters), initial)
+    packed = pack(bodies.parameters)
+    initial = base.initial_of(views)[:, None].expand_as(packed)
+    x0 = base.residual(packed, initial)
     share = math.sqrt(schedule.alpha_bar(torch.tensor(level)).item())
     found = base.answer(views, share * x0, level)
     return place(unpack(initial + found * base.residual_std), body, sight)
