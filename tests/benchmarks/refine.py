@@ -74,8 +74,10 @@ class Seen:
     drawn: list[Bodies] = field(default_factory=list)
 
     def guide(self) -> Guide:
-        names = ("keypoints_px", "crop_px", "focal_px", "center_px")
-        return Guide(*(torch.cat([getattr(sight, name) for sight in self.sights]) for name in names))
+        def of_all(name: str) -> Tensor:
+            return torch.cat([getattr(sight, name) for sight in self.sights])
+
+        return Guide(of_all("keypoints_px"), of_all("crop_px"), of_all("focal_px"), of_all("center_px"))
 
 
 def seen(recoverer: Recoverer, benchmark: str, count: int) -> Seen:
@@ -219,7 +221,7 @@ class Errors:
     joints_mm: np.ndarray
     groups: list[str]
 
-    def told(self, who: np.ndarray | slice = slice(None)) -> dict[str, object]:
+    def told(self, who: np.ndarray | slice = slice(None)) -> dict[str, float]:
         names = ("mpjpe_mm", "pa_mpjpe_mm", "off_true", "off_seen")
         means = {name: round(float(np.nanmean(getattr(self, name)[who])), 2) for name in names}
         return means | {"off_seen_median": round(self.off_seen_median, 2)}

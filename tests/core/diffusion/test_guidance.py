@@ -95,8 +95,8 @@ def test_slopes_are_those_of_finite_differences(body, true, radii, guide, term):
     )  # fmt: skip
     names = ("keypoints_px", "crop_px", "focal_px", "center_px")
     towards = Guide(*(getattr(guide, name).double() for name in names), told=told_of(true).to(start.betas))
-    terms = {name: float(term in ("all", name)) for name in ("keypoints", "text", "contact")}
-    config = GuidanceConfig(limits=0.0, keypoint_sigma=0.05, **terms)
+    keypoints, text, contact = (float(term in ("all", name)) for name in ("keypoints", "text", "contact"))
+    config = GuidanceConfig(keypoints, text, limits=0.0, contact=contact, keypoint_sigma=0.05)
     precision = precision_of(loose, config).double()
 
     def at(step: torch.Tensor) -> guidance._Slope:
