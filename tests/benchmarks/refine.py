@@ -46,6 +46,7 @@ from alignhmr.core.language.writing import brief, whole, write
 from alignhmr.core.metrics.bootstrap import paired_difference
 from alignhmr.core.perception.images import decode
 from alignhmr.core.placement import Bodies, chosen, place
+from alignhmr.core.plain_json import plain
 from alignhmr.core.recovery import Recoverer, RecoveryRequest
 from alignhmr.core.refinement import Prompt, denoised_again
 from alignhmr.core.scoring.preference import MiningRule
@@ -125,8 +126,8 @@ def answers(
     guide, drawn = everyone.guide(), joined(everyone.drawn)
     first = chosen(drawn, torch.zeros(len(everyone.samples), dtype=torch.long))
     views = base.views(concatenate(everyone.conditions))
-    plain = GuidanceConfig()
-    worded = plain.with_words()
+    usual = GuidanceConfig()
+    worded = usual.with_words()
 
     def guided(config: GuidanceConfig, towards: Guide = guide, start: Bodies = first) -> Bodies:
         refined = refine(body, start, towards, radii, config, precision_of(drawn, config))
@@ -134,20 +135,20 @@ def answers(
         return refined.bodies
 
     def again() -> Bodies:
-        return guided(plain, start=denoised_again(base, views, body, guide, guided(plain), LEVEL))
+        return guided(usual, start=denoised_again(base, views, body, guide, guided(usual), LEVEL))
 
     ways = {
         "none": lambda: first,
         "regression": lambda: place(unpack(base.initial_of(views)[:, None]), body, guide),
-        "keypoints": partial(guided, plain),
+        "keypoints": partial(guided, usual),
         "denoised_again": again,
         "optimisation": lambda: optimise(body, base.mean, guide, radii),
-        "loose": partial(guided, replace(plain, free=OPTIMISED.free, iterations=OPTIMISED.iterations)),
+        "loose": partial(guided, replace(usual, free=OPTIMISED.free, iterations=OPTIMISED.iterations)),
     }
     true_px = true_keypoints(everyone)
     if true_px is not None:
         put_right = replace(guide, keypoints_px=true_px)
-        ways["put_right"] = partial(guided, plain.with_given_keypoints(), put_right)
+        ways["put_right"] = partial(guided, usual.with_given_keypoints(), put_right)
     codes = captions(everyone)
     if codes is not None:
         told = replace(guide, told=Told.of(codes))
@@ -366,7 +367,7 @@ def main() -> None:
     values["text_gain_vlm_reason"] = "no vision-language model ships; its captions can't be measured"
     values |= cost(recoverer, 6 if quick else 36, 1 if quick else 3)
     values |= {"models": recoverer.models, "joints": "limbs12", "boxes": "given", "intrinsics": "given"}
-    finish("refine", values, quick=quick)
+    finish("refine", plain(values), quick=quick)
 
 
 if __name__ == "__main__":
