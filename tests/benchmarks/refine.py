@@ -365,7 +365,7 @@ def main() -> None:
         print(benchmark, told, flush=True)
     values["text_gain_vlm"] = None
     values["text_gain_vlm_reason"] = "no vision-language model ships; its captions can't be measured"
-    values |= cost(recoverer, 6 if quick else 36, 1 if quick else 3)
+    values |= cost(recoverer, 9 if quick else 36, 1 if quick else 3)
     values |= {"models": recoverer.models, "joints": "limbs12", "boxes": "given", "intrinsics": "given"}
     finish("refine", plain(values), quick=quick)
 
