@@ -26,15 +26,14 @@ def gpus_of(models: Models, name: str, stage: Stage) -> float:
     return 0.0 if on_cpu else _SHARE
 
 
+def _stages(config: LabelConfig) -> dict[str, Stage]:
+    use = config.resources
+    return {"read": use.read, "people": use.people, "recover": use.recover, "score": use.score}
+
+
 def held(config: LabelConfig, captioner: Captioner, models: Models) -> dict[str, tuple[float, float]]:
     """Stage -> CPU slots and GPUs that its workers hold from the start to the end."""
-    use = config.resources
-    stages: dict[str, Stage] = {
-        "read": use.read,
-        "people": use.people,
-        "recover": use.recover,
-        "score": use.score,
-    }
+    stages = _stages(config)
     if captioner.source == KEPT:  # a label set is read and scored, nothing else
         stages = {name: stages[name] for name in ("read", "score")}
     found = {
@@ -74,15 +73,8 @@ def check_resources(config: LabelConfig, captioner: Captioner, models: Models) -
 
 def a_worker(config: LabelConfig, captioner: Captioner, models: Models) -> dict[str, tuple[float, float]]:
     """Stage -> CPU slots and GPUs that one of its workers holds."""
-    use = config.resources
-    stages: dict[str, Stage] = {
-        "read": use.read,
-        "people": use.people,
-        "recover": use.recover,
-        "score": use.score,
-    }
     found = {
         name: (stage.num_cpus, gpus_of(models, name, stage) if name != "read" else 0.0)
-        for name, stage in stages.items()
+        for name, stage in _stages(config).items()
     }
     return found | {"caption": (captioner.num_cpus, captioner.num_gpus), "write": (LIGHT, 0.0)}
