@@ -70,10 +70,12 @@ class Recoverer:
         self, base: BaseModel, scorer: HMRScorer, body: BodyModel, detector: Detector, *,
         device: str = "cpu", steps: int = 4, digests: dict[str, str] | None = None,
         confidence: JointConfidence | None = None, error_confidence: ErrorConfidence | None = None,
+        threads: int = 1,
     ) -> None:  # fmt: skip
         self.base, self.scorer, self.body = base.to(device), scorer.to(device), body.to(device)
         self.detector, self.device, self.steps = detector, device, steps
         self.confidence, self.error_confidence = confidence, error_confidence
+        self.threads = threads
         self._radii_m: np.ndarray | None = None
         self._looked_at: tuple[np.ndarray, Tensor] | None = None
         self.models = {
@@ -89,7 +91,7 @@ class Recoverer:
     ) -> "Recoverer":  # fmt: skip
         """From names of shipped presets or paths; refuses models that don't belong together.
 
-        `threads` find people, on the CPU; the answers don't depend on their number.
+        `threads` find people and look at them, on the CPU; the answers don't depend on their number.
         """
         device = resolve_device(device)
         body_model = BodyModel.load(body)
@@ -107,7 +109,7 @@ class Recoverer:
         told = ErrorConfidence.from_dict(scorer_info.confidence) if scorer_info.confidence else None
         return cls(
             base_model, scorer_model, body_model, found, device=device, digests=digests, confidence=confidence,
-            error_confidence=told,
+            error_confidence=told, threads=threads,
         )  # fmt: skip
 
     def find(self, picture: Picture) -> list[Person]:
@@ -264,7 +266,7 @@ class Recoverer:
     def _features(self, view: np.ndarray, crops: Tensor) -> Tensor:
         """Of a view, worked out once for both models."""
         if self._looked_at is None or self._looked_at[0] is not view:
-            self._looked_at = (view, features_of(crops))
+            self._looked_at = (view, features_of(crops, self.threads))
         return self._looked_at[1]
 
     def _evidence(self, person: Person, sight: Sight) -> Evidence:

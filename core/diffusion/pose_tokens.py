@@ -88,10 +88,14 @@ def _far(width: int) -> nn.Module:
 
 
 @torch.no_grad()
-def features_of(crops: Float[Tensor, "images 3 side side"]) -> Float[Tensor, "images size 1 1"]:
+def features_of(
+    crops: Float[Tensor, "images 3 side side"], threads: int = 1
+) -> Float[Tensor, "images size 1 1"]:
     """Of RGB crops in 0..255; worked out on the CPU, wherever they are."""
     pixels = crops.detach().round().clamp(0, 255).to("cpu", torch.uint8).permute(0, 2, 3, 1).numpy()
-    features = torch.from_numpy(pose_features([np.ascontiguousarray(crop) for crop in pixels]))
+    features = torch.from_numpy(
+        pose_features([np.ascontiguousarray(crop) for crop in pixels], threads=threads)
+    )
     return features[:, :, None, None].to(crops.device)
 
 

@@ -37,6 +37,7 @@ def test_a_crop_is_seen_alone_as_among_others_and_by_any_thread() -> None:
     thread.start()
     thread.join()
     assert np.array_equal(answers[0], together)
+    assert np.array_equal(pose_features(seen, threads=2), together)
 
 
 def test_another_network_is_refused() -> None:
