@@ -5,6 +5,7 @@ that alignhmr raises on purpose becomes one sentence and its exit code; see ``co
 """
 
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -209,10 +210,20 @@ def main() -> None:
     if "--debug" in arguments:
         # Taken wherever it stands: it is added to a command that has just failed.
         arguments = ["--debug", *(word for word in arguments if word != "--debug")]
+    told: list[int] = []
+
+    def stop(number: int, _: object) -> NoReturn:
+        """Who stops a service or a job sends SIGTERM: it ends as by Ctrl-C, and closes what is open."""
+        told.append(number)
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
     try:
         app(arguments, prog_name="alignhmr")
-    except KeyboardInterrupt:
-        sys.exit(130)
+    except (KeyboardInterrupt, SystemExit) as ended:  # Typer makes the one into the other
+        if told:
+            sys.exit(128 + told[0])
+        sys.exit(ended.code if isinstance(ended, SystemExit) else 130)
     except AlignhmrError as error:
         _fail(str(error), error.exit_code)
     except OSError as error:
@@ -221,6 +232,9 @@ def main() -> None:
         _fail(f"{error.filename}: {error.strerror}", SetupError.exit_code)
     except Exception as error:
         _fail(_unexpected(error), 1)
+    finally:
+        if before is not None:
+            signal.signal(signal.SIGTERM, before)
 
 
 def _unexpected(error: Exception) -> str:

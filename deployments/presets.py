@@ -76,17 +76,24 @@ def _sentence(error: ValidationError, kind: type[BaseModel], title: str) -> str:
     first = error.errors(include_url=False)[0]
     where = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(str(first["loc"][-1]), _known_keys(kind), n=1)
-        return f"{title} config has no key {where!r}" + (f"; did you mean {near[0]!r}?" if near else "")
+        keys = _known_keys(kind)
+        near = difflib.get_close_matches(str(first["loc"][-1]), [key.rpartition(".")[2] for key in keys], n=1)
+        meant = [key for key in keys if near and key.rpartition(".")[2] == near[0]]
+        # Of those with that name the ones beside it, if there are any.
+        beside = [key for key in meant if key.rpartition(".")[0] == where.rpartition(".")[0]] or meant
+        return f"{title} config has no key {where!r}" + (
+            f"; did you mean {' or '.join(map(repr, beside))}?" if beside else ""
+        )
     more = error.error_count() - 1
     also = f" (and {more} more)" if more else ""
     return f"{title} config: {where} is {first['input']!r}: {first['msg'].lower()}{also}"
 
 
-def _known_keys(model: type[BaseModel]) -> list[str]:
+def _known_keys(model: type[BaseModel], within: str = "") -> list[str]:
+    """Each with the sections it stands in, as ``base.loop.steps``."""
     keys = []
     for name, info in model.model_fields.items():
-        keys.append(name)
+        keys.append(within + name)
         if isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel):
-            keys.extend(_known_keys(info.annotation))
+            keys.extend(_known_keys(info.annotation, f"{within}{name}."))
     return keys

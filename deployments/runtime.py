@@ -2,6 +2,10 @@
 
 import logging
 import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from alignhmr.core.errors import SetupError
@@ -47,7 +51,8 @@ def start_ray(num_cpus: int | None = None, *, include_dashboard: bool = False) -
         "log_to_driver": False,
     }
     try:
-        _init_patiently(options | local)
+        with _own_sigterm():
+            _init_patiently(options | local)
     except ConnectionError as error:
         raise SetupError(
             f"no Ray cluster answers at RAY_ADDRESS={address} ({error}); correct the address, or unset it to"
@@ -58,6 +63,15 @@ def start_ray(num_cpus: int | None = None, *, include_dashboard: bool = False) -
     log.info(
         "ray %s at %s, %s", "joined" if address else "started", address or "local", ray.cluster_resources()
     )
+
+
+@contextmanager
+def _own_sigterm() -> Iterator[None]:
+    """Gives SIGTERM back to who had it: Ray takes it over when it starts, and then aborts on it."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    if callable(before) and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, before)
 
 
 def _init_patiently(options: dict[str, Any]) -> None:

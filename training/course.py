@@ -15,6 +15,7 @@ import os
 import platform
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -105,11 +106,33 @@ def follow(course: Course, place: Workplace, out: Path, name: str) -> Fit | None
     else:
         place.restore(trainer)
     try:
-        return _Run(course, place, out, name, trainer, place.wrapped(step), notes).through()
+        with _exactly(place.device):
+            return _Run(course, place, out, name, trainer, place.wrapped(step), notes).through()
     except DivergedError:
         if place.rank:  # all diverge together, and the first one tells
             return None
         raise
+
+
+@contextmanager
+def _exactly(device: torch.device) -> Iterator[None]:
+    """Gradients of a CPU don't depend on which thread adds first: the same seed gives the same weights.
+
+    Costs nothing that could be measured. Of a GPU not all operations can be had that way.
+    """
+    before = (
+        torch.are_deterministic_algorithms_enabled(),
+        torch.is_deterministic_algorithms_warn_only_enabled(),
+    )
+    fill = torch.utils.deterministic.fill_uninitialized_memory
+    if device.type == "cpu":
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.utils.deterministic.fill_uninitialized_memory = False
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+        torch.utils.deterministic.fill_uninitialized_memory = fill
 
 
 def identity(course: Course) -> dict[str, Any]:

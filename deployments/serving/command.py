@@ -134,8 +134,7 @@ def start(
     (load or partial(load_recoverer, given.model_copy(update={"device": "cpu"})))()
 
     owns_ray = not ray.is_initialized() and "RAY_ADDRESS" not in os.environ
-    with _own_sigterm():
-        runtime.start_ray()
+    runtime.start_ray()
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     try:
         _refuse_second_serve()
@@ -306,15 +305,6 @@ def _watch(service: Service) -> None:
             note = "; another one is being started" if running == 0 else ""
             print(f"model replicas running: {running}{note}", flush=True)
         known = running
-
-
-@contextlib.contextmanager
-def _own_sigterm():
-    """Gives SIGTERM back to who had it: Ray takes it over when it starts, and then aborts on it."""
-    before = signal.getsignal(signal.SIGTERM)
-    yield
-    if callable(before) and threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, before)
 
 
 @contextlib.contextmanager

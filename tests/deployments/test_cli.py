@@ -1,7 +1,10 @@
 """The command line: exit codes, one sentence per error, and options that are checked before anything loads."""
 
+import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -154,6 +157,22 @@ def test_train_base_passes_everything_on(run, monkeypatch) -> None:
         "seed": 4, "resume": True, "overwrite": True, "mlflow": "file:m", "device": "cpu", "body": "open",
         "config": None, "looks": None, "makers": None,
     }  # fmt: skip
+
+
+def test_sigterm_is_as_ctrl_c_and_afterwards_is_whose_it_was(run, monkeypatch) -> None:
+    closed = []
+
+    def works(*_: object) -> None:
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(5)
+        finally:
+            closed.append(True)
+
+    monkeypatch.setattr("alignhmr.deployments.assets_command.run", works)
+    before = signal.getsignal(signal.SIGTERM)
+    assert run("assets") == (143, "", "")
+    assert closed == [True] and signal.getsignal(signal.SIGTERM) is before
 
 
 def test_help_loads_nothing_heavy() -> None:

@@ -56,7 +56,7 @@ def test_a_file_changes_only_its_own_keys(tmp_path):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("base: {loop: {stepz: 7}}", "no key 'base.loop.stepz'; did you mean 'steps'"),
+        ("base: {loop: {stepz: 7}}", "no key 'base.loop.stepz'; did you mean 'base.loop.steps'"),
         ("base: {batch_size: 0}", "base.batch_size is 0"),
         ("base: {precision: fp8}", "base.precision is 'fp8'"),
         ("base: {model: {image: vit}}", "base.model.image is 'vit'"),

@@ -135,3 +135,28 @@ def test_a_run_by_the_clock_is_resumed(bench, tmp_path):
 def test_held_out_people_are_always_the_same(bench):
     one, other = (fit.held_out_people(bench.body, 5) for _ in range(2))
     assert torch.equal(one.keypoints_px, other.keypoints_px)
+
+
+def test_a_gradient_does_not_depend_on_which_thread_adds_first(bench, tmp_path, monkeypatch):
+    """Of what many places are read from, as the body's joints are: added up by atomic operations otherwise."""
+    drawn = torch.Generator().manual_seed(0)
+    points = torch.randn(24, 3, 4, 48, generator=drawn)
+    index, weight = torch.randint(24, (5000,), generator=drawn), torch.randn(5000, 3, 4, 48, generator=drawn)
+
+    def gradient() -> torch.Tensor:
+        moved = points.clone().requires_grad_()
+        (moved[index] * weight).sum().backward()
+        assert moved.grad is not None
+        return moved.grad
+
+    threads, told = torch.get_num_threads(), []
+    torch.set_num_threads(2)
+    try:
+        runner("base", bench)(
+            tmp_path,
+            report=lambda *_: told.append(all(torch.equal(gradient(), gradient()) for _ in range(5))),
+        )
+    finally:
+        torch.set_num_threads(threads)
+    assert told and all(told)
+    assert not torch.are_deterministic_algorithms_enabled()

@@ -34,7 +34,10 @@ def test_the_digest_follows_what_the_rows_say_only():
     ("overrides", "message"),
     [
         ({"hypothesis": 3}, "no key 'hypothesis'; did you mean 'hypotheses'?"),
-        ({"resources.recover.wokers": 3}, "no key 'resources.recover.wokers'; did you mean 'workers'?"),
+        (
+            {"resources.recover.wokers": 3},
+            "no key 'resources.recover.wokers'; did you mean 'resources.recover.workers'?",
+        ),
         ({"seed": -1}, "seed is -1"),
         ({"captions.engine": "gpt"}, "captions.engine is 'gpt'"),
         ({"hypotheses": "many"}, "hypotheses is 'many'"),
