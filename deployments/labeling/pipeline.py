@@ -1,7 +1,7 @@
 """The labelling run, top to bottom: pictures -> people -> captions -> hypotheses -> scores, pairs -> rows."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -24,7 +24,11 @@ from alignhmr.deployments.labeling.readers import Reader
 from alignhmr.deployments.labeling.reading import ReadPictures
 from alignhmr.deployments.labeling.recovering import Recover, Score
 from alignhmr.deployments.labeling.relabeling import ReadLabels, Rescore
-from alignhmr.deployments.labeling.schema import SCHEMA_VERSION, with_columns
+from alignhmr.deployments.labeling.writing import write_block
+
+UNFUSED_BYTES = 1
+"""Asked for by the reading alone. Ray Data doesn't fuse stages that ask for different things: rows of the reading are
+blocks of pictures, those of the next stage are pictures, and as many blocks as a batch has rows would become one."""
 
 
 @dataclass(frozen=True)
@@ -59,8 +63,8 @@ def label(job: Job, planned: Planned, ledger: ActorHandle) -> Iterator[dict[str,
         return
     pictures = ray.data.from_blocks(places)  # type: ignore[arg-type]
     scored = _rescored(job, pictures, ledger) if job.labels else _labelled(job, pictures, ledger)
-    ending = partial(_write, ending=job.captioner.ending(), output=job.output, version=job.package_version)
-    written = scored.map_batches(ending, batch_format="pyarrow", batch_size=None, num_cpus=LIGHT)
+    write = partial(write_block, output=job.output, version=job.package_version)
+    written = scored.map_batches(write, batch_format="pyarrow", batch_size=None, num_cpus=LIGHT)
     try:
         for row in written.iter_rows():
             yield json.loads(row["part"])
@@ -78,6 +82,7 @@ def _labelled(job: Job, pictures: ray.data.Dataset, ledger: ActorHandle) -> ray.
         batch_size=None,
         compute=ray.data.TaskPoolStrategy(size=use.read.most),
         num_cpus=use.read.num_cpus,
+        memory=UNFUSED_BYTES,
     )
     people = read.map_batches(
         FindPeople,
@@ -86,7 +91,7 @@ def _labelled(job: Job, pictures: ray.data.Dataset, ledger: ActorHandle) -> ray.
             "max_pixels": config.images.max_pixels, "max_people": config.images.max_people, "limit_s": limit_s,
             "crop_side_px": config.captions.max_side_px if job.captioner.needs_crops else None,
         },
-        **_pool(use.people, gpus_of(job.models, "people", use.people)),
+        **_pool(use.people, gpus_of(job.models, "people", use.people), use.images_per_block),
     )  # fmt: skip
     people = job.captioner.before_recovery(people)
     person = {"hypotheses": config.hypotheses, "seed": config.seed, "limit_s": limit_s}
@@ -94,13 +99,18 @@ def _labelled(job: Job, pictures: ray.data.Dataset, ledger: ActorHandle) -> ray.
         Recover,
         fn_constructor_args=[job.models, ledger],
         fn_constructor_kwargs=person,
-        **_pool(use.recover, gpus_of(job.models, "recover", use.recover)),
+        **_pool(use.recover, gpus_of(job.models, "recover", use.recover), use.images_per_block),
     )
     return recovered.map_batches(
         Score,
         fn_constructor_args=[job.models, ledger],
-        fn_constructor_kwargs={**person, "rule": config.pairs.rule(), "models_told": job.digests},
-        **_pool(use.score, gpus_of(job.models, "score", use.score)),
+        fn_constructor_kwargs={
+            **person,
+            "rule": config.pairs.rule(),
+            "models_told": job.digests,
+            "ending": job.captioner.ending(),
+        },
+        **_pool(use.score, gpus_of(job.models, "score", use.score), use.images_per_block),
     )
 
 
@@ -114,6 +124,7 @@ def _rescored(job: Job, pictures: ray.data.Dataset, ledger: ActorHandle) -> ray.
         batch_size=None,
         compute=ray.data.TaskPoolStrategy(size=use.read.most),
         num_cpus=use.read.num_cpus,
+        memory=UNFUSED_BYTES,
     )
     return read.map_batches(
         Rescore,
@@ -122,37 +133,15 @@ def _rescored(job: Job, pictures: ray.data.Dataset, ledger: ActorHandle) -> ray.
             "hypotheses": config.hypotheses, "seed": config.seed, "limit_s": config.guard.limit_s,
             "rule": config.pairs.rule(), "models_told": job.digests,
         },
-        **_pool(use.score, gpus_of(job.models, "score", use.score)),
+        **_pool(use.score, gpus_of(job.models, "score", use.score), use.images_per_block),
     )  # fmt: skip
 
 
-def _write(
-    table: pa.Table, ending: Callable[[pa.Table], pa.Table], output: Output, version: str
-) -> pa.Table:  # fmt: skip
-    if not table.num_rows:
-        return pa.table({"part": pa.array([], pa.string())})
-    rows = table.num_rows
-    table = _in_order(table)
-    whole = with_columns(
-        ending(table), package_version=[version] * rows, schema_version=[SCHEMA_VERSION] * rows
-    )
-    return pa.table({"part": pa.array([json.dumps(output.write_part(whole))], pa.string())})
-
-
-def _in_order(table: pa.Table) -> pa.Table:
-    """People of one picture beside each other, by index: a captioner's stages may have mixed the rows of a block."""
-    uris, people = table.column("uri").to_pylist(), table.column("person_index").to_pylist()
-    place = {uri: number for number, uri in reversed(list(enumerate(uris)))}
-    order = sorted(
-        range(len(uris)), key=lambda row: (place[uris[row]], -1 if people[row] is None else people[row])
-    )
-    return table if order == list(range(len(uris))) else table.take(pa.array(order, pa.int64()))
-
-
-def _pool(stage: Stage, gpus: float) -> dict[str, Any]:
+def _pool(stage: Stage, gpus: float, images_per_block: int) -> dict[str, Any]:
     return {
         "batch_format": "pyarrow",
-        "batch_size": stage.batch_size,
+        # A block has at least so many rows; for a larger batch several would be put together, and written as one.
+        "batch_size": min(stage.batch_size, images_per_block),
         "compute": ray.data.ActorPoolStrategy(min_size=stage.workers, max_size=stage.most),
         "num_cpus": stage.num_cpus,
         "num_gpus": gpus,

@@ -6,7 +6,7 @@ Each is a pool of its own. Error rows pass through both; a person who can't be a
 import hashlib
 import logging
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,7 +16,6 @@ from ray.actor import ActorHandle
 
 from alignhmr.core.records import Recovery
 from alignhmr.core.scoring.preference import Abstention, MiningRule, mine_pairs
-from alignhmr.deployments.labeling import bodies
 from alignhmr.deployments.labeling.counting import counting
 from alignhmr.deployments.labeling.failures import failure
 from alignhmr.deployments.labeling.guard import Guard
@@ -109,7 +108,9 @@ class Recover(_PersonStage):
             return with_columns(table, **told)
 
     def answer(self, row: Row) -> Columns:
-        return {"bodies": bodies.pack(*self.recoverer.proposed(self.request(row)))}
+        from alignhmr.deployments.labeling.bodies import pack
+
+        return {"bodies": pack(*self.recoverer.proposed(self.request(row)))}
 
 
 class Score(_PersonStage):
@@ -120,9 +121,11 @@ class Score(_PersonStage):
     def __init__(
         self, models: Models, ledger: ActorHandle, *, hypotheses: int, seed: int, limit_s: float | None = None,
         rule: MiningRule | None = None, models_told: Mapping[str, str] | None = None,
+        ending: Callable[[pa.Table], pa.Table] | None = None,
     ) -> None:  # fmt: skip
+        """``ending`` is what a captioner does to scored rows."""
         super().__init__(models, ledger, hypotheses=hypotheses, seed=seed, limit_s=limit_s)
-        self.rule, self.models_told = rule or MiningRule(), models_told
+        self.rule, self.models_told, self.ending = rule or MiningRule(), models_told, ending
         self.schema = row_schema(hypotheses)
 
     def __call__(self, table: pa.Table) -> pa.Table:
@@ -134,10 +137,13 @@ class Score(_PersonStage):
             counts["recovered"] += sum(row["error_code"] is None for row in people)
             counts["pairs"] += sum(len(row.get("pairs") or ()) for row in people)
             counts.update(f"error.{row['error_code']}" for row in people if row["error_code"])
-            return _merged(widened(table, self.schema), table_from_rows(people, self.schema), good)
+            scored = _merged(widened(table, self.schema), table_from_rows(people, self.schema), good)
+            return scored if self.ending is None else self.ending(scored)
 
     def answer(self, row: Row) -> Columns:
-        sight, hypotheses = bodies.unpack(row["bodies"], self.recoverer.device)
+        from alignhmr.deployments.labeling.bodies import unpack
+
+        sight, hypotheses = unpack(row["bodies"], self.recoverer.device)
         recovery = self.recoverer.judged(self.request(row), sight, hypotheses)
         return self.columns_of(recovery)
 

@@ -151,6 +151,16 @@ def test_rows_do_not_depend_on_blocks_and_batches(corpus, labelled, run_label, s
     same_rows(labelled[1], again)
 
 
+def test_a_part_is_a_block_whatever_stages_share_and_ask_for(run_label, picture, tmp_path):
+    for number in range(12):
+        picture(tmp_path / "in" / f"{number}.png", 20, number=number)
+    _, parts = run_label(
+        tmp_path / "in", tmp_path / "out", resources__images_per_block=3, resources__people__batch_size=64,
+        resources__recover__batch_size=64, resources__score__batch_size=64, resources__read__num_cpus=0.5,
+    )  # fmt: skip
+    assert [part["images"] for part in parts] == [3, 3, 3, 3]
+
+
 def test_a_model_that_fails_to_load_in_a_worker_ends_the_run(run_label_with, fake_models, picture, tmp_path):
     picture(tmp_path / "in" / "a.png", 20)
     broken = dataclasses.replace(fake_models, broken=AssetError("weights.bin is missing; put it there"))
