@@ -162,11 +162,11 @@ def pipeline(
 
 @contextmanager
 def memory(samples: list[tuple[float, float]]) -> Iterator[None]:
-    """Adds (when, MB) of this process and all below it, twice a second."""
+    """Adds (when, MB) of this process and all below it, every two seconds: to add up what is shared takes a while itself."""
     over = threading.Event()
 
     def look() -> None:
-        while not over.wait(0.5):
+        while not over.wait(2):
             total = 0
             for process in [psutil.Process(), *psutil.Process().children(recursive=True)]:
                 try:
