@@ -162,7 +162,7 @@ def pipeline(
 
 @contextmanager
 def memory(samples: list[tuple[float, float]]) -> Iterator[None]:
-    """Adds (when, MB) of this process and all below it, every two seconds: to add up what is shared takes a while itself."""
+    """Adds (when, MB) of this process and all below it, every two seconds: adding up takes a while itself."""
     over = threading.Event()
 
     def look() -> None:
