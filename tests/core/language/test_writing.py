@@ -44,8 +44,9 @@ def test_what_is_written_is_read_back(random_joints):
 
 
 @pytest.mark.slow
-def test_what_is_written_is_read_back_of_ten_thousand_poses(random_joints):
-    round_trips(random_joints(10_000, 11), 1)
+def test_what_is_written_is_read_back_of_many_poses(random_joints):
+    """Of ten thousand in ``tests/benchmarks/language.py``."""
+    round_trips(random_joints(1500, 11), 1)
 
 
 @pytest.mark.parametrize("style", [name for name, style in STYLES.items() if not style.both])
