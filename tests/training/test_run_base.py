@@ -44,7 +44,7 @@ RECIPE = BaseRecipe(
 
 
 LONG = {
-    "loop": replace(RECIPE.loop, steps=800, report_every=80), "evaluation": Evaluation(200, 6, 2), "save_every": 40,
+    "loop": replace(RECIPE.loop, steps=400, report_every=80), "evaluation": Evaluation(200, 6, 2), "save_every": 40,
 }  # fmt: skip
 """So long that it can be killed on the way."""
 
