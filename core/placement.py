@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from alignhmr.core.body.model import BodyModel, BodyPoints
@@ -77,6 +77,17 @@ def together(parts: Sequence[Bodies]) -> Bodies:
     )
     names = ("joints_m", "keypoints_m", "transl_cam_m", "joints_px", "keypoints_px")
     return Bodies(parameters, *(torch.cat([getattr(part, name) for part in parts], 1) for name in names))
+
+
+def chosen(bodies: Bodies, index: Int[Tensor, "people"]) -> Bodies:
+    """One hypothesis of each person."""
+
+    def pick(part: Tensor) -> Tensor:
+        return part[torch.arange(len(part), device=part.device), index][:, None]
+
+    parameters = (getattr(bodies.parameters, name) for name in ("rotations", "betas", "camera"))
+    names = ("joints_m", "keypoints_m", "transl_cam_m", "joints_px", "keypoints_px")
+    return Bodies(BodyParameters(*map(pick, parameters)), *(pick(getattr(bodies, name)) for name in names))
 
 
 def _spread(hyps: int, *values: Tensor) -> list[Tensor]:

@@ -80,6 +80,32 @@ class Hypotheses:
 
 
 @dataclass(frozen=True)
+class RefinementReport:
+    """What drawing an answer to its evidence did (``core/refinement.py``)."""
+
+    off_before: float
+    """Mean distance of the unguided zero-noise answer's keypoints from those that were seen or given, by their
+    confidence, over the crop's side."""
+    off_after: float
+    """The same of the answer."""
+    moved_mm: float
+    """Mean distance that the root-relative joints of the drawn hypotheses went."""
+    fell_back: dict[str, int]
+    """Reason -> hypotheses that stayed as they were: ``not_finite``, ``no_better``, ``impossible``."""
+    hypotheses: int
+    told: dict[str, str]
+    """Posecodes that were read out of what was said: fact -> category."""
+    told_before: float | None
+    """Share of them that the unguided zero-noise answer plainly shows; None where nothing was said."""
+    told_after: float | None
+    """The same of the answer."""
+    unread: tuple[str, ...]
+    """Clauses that weren't understood."""
+    contradictions: tuple[str, ...]
+    given_keypoints: bool
+
+
+@dataclass(frozen=True)
 class Recovery:
     """The answer for one person: all hypotheses, and which one was chosen without any truth."""
 
@@ -101,6 +127,8 @@ class Recovery:
     joint_error_mm: Float[np.ndarray, "24 3"] | None = None
     """Of each root-relative joint of the selected answer: expected error, and the low and high end of a 90 %
     interval; None where the base model was never calibrated (``scoring/confidence.py``)."""
+    refinement: RefinementReport | None = None
+    """None where nobody asked for it."""
 
 
 @dataclass(frozen=True)

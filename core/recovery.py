@@ -1,4 +1,4 @@
-"""Image -> people -> hypotheses -> ranked. Labelling, serving and ``predict`` all call this.
+"""Image -> people -> hypotheses -> refined where asked -> ranked. Labelling, serving and ``predict`` all call this.
 
 A person is answered by one encoding of the condition, M hypotheses in one batch, a translation fitted to
 the keypoints in closed form, and a score for each. People are computed one after another on purpose: a
@@ -31,10 +31,11 @@ from alignhmr.core.geometry.cameras import intrinsics_for
 from alignhmr.core.geometry.crops import SquareCrop
 from alignhmr.core.geometry.rotations import matrix_to_axis_angle
 from alignhmr.core.perception.detector import Detector, load_detector
-from alignhmr.core.perception.silhouettes import SILHOUETTE_PX, silhouette_over
+from alignhmr.core.perception.silhouettes import SILHOUETTE_PX, distance_outside, silhouette_over
 from alignhmr.core.perception.views import shrunk, with_views
 from alignhmr.core.placement import Bodies, place, together
 from alignhmr.core.records import Hypotheses, Intrinsics, Person, Picture, Recovery
+from alignhmr.core.refinement import Prompt, Refiner, denoised_again
 from alignhmr.core.scoring.confidence import ErrorConfidence, JointConfidence
 from alignhmr.core.scoring.evidence import Claim, Evidence
 from alignhmr.core.scoring.scorer import HMRScorer, Rating
@@ -51,6 +52,8 @@ class RecoveryRequest:
     intrinsics: Intrinsics
     seed: int
     hypotheses: int = 20
+    prompt: Prompt | None = None
+    """That the answer shall be drawn to its evidence, and what is said of the body; None leaves it as it was drawn."""
 
 
 @dataclass(frozen=True)
@@ -122,13 +125,13 @@ class Recoverer:
 
     def recover(
         self, picture: Picture, people: list[Person], *, hypotheses: int = 20, seed: int = 0,
-        intrinsics: Intrinsics | None = None,
+        intrinsics: Intrinsics | None = None, prompt: Prompt | None = None,
     ) -> list[Recovery]:  # fmt: skip
         """One answer per person, in their order. The same picture and seed give the same answers."""
         width, height = picture.size
         camera = intrinsics or intrinsics_for(width, height, exif_focal_px=picture.exif_focal_px)
         return self.recover_batch(
-            [RecoveryRequest(p, camera, seed + i, hypotheses) for i, p in enumerate(people)]
+            [RecoveryRequest(p, camera, seed + i, hypotheses, prompt) for i, p in enumerate(people)]
         )
 
     def recover_batch(self, requests: list[RecoveryRequest]) -> list[Recovery]:
@@ -174,16 +177,39 @@ class Recoverer:
 
     def vetoes(self, recovery: Recovery) -> dict[str, Bool[np.ndarray, "hyps"]]:
         """Which hypotheses are out of the question, and why (``scoring/vetoes.py``)."""
-        if self._radii_m is None:
-            self._radii_m = radii_of(self.body)
         hyps = recovery.hypotheses
         return vetoes(
-            hyps.pose_aa, hyps.joints_cam_m, self._radii_m, hyps.keypoints_px, recovery.person.keypoints_px,
+            hyps.pose_aa, hyps.joints_cam_m, self.radii_m, hyps.keypoints_px, recovery.person.keypoints_px,
             recovery.crop_px,
         )  # fmt: skip
 
+    @property
+    def radii_m(self) -> Float[np.ndarray, "capsules"]:
+        """Of the body's capsules."""
+        if self._radii_m is None:
+            self._radii_m = radii_of(self.body)
+        return self._radii_m
+
     def _recover_one(self, request: RecoveryRequest) -> Recovery:
-        return self.judged(request, *self.proposed(request))
+        sight, bodies = self.proposed(request)
+        if request.prompt is None:
+            return self.judged(request, sight, bodies)
+        refiner = self.refiner(request.person, request.prompt, sight, bodies)
+        return self.judged(request, sight, bodies, refiner)
+
+    def refiner(self, person: Person, prompt: Prompt, sight: Sight, bodies: Bodies) -> Refiner:
+        """What draws bodies of that person to the evidence; InputError for a text of which nothing is understood."""
+        views = None
+
+        def again(some: Bodies, level: int) -> Bodies:
+            nonlocal views
+            views = views or self.base.views(self._condition(person, sight, self.base))
+            return denoised_again(self.base, views, self.body, sight, some, level)
+
+        outside = None
+        if prompt.config is not None and prompt.config.silhouette > 0:
+            outside = self._outside(person, sight)
+        return Refiner(prompt, self.body, self.radii_m, sight, bodies, outside=outside, again=again)
 
     def proposed(self, request: RecoveryRequest) -> tuple[Sight, Bodies]:
         """What ``judged`` takes: as many hypotheses as leave room for their mean."""
@@ -192,14 +218,19 @@ class Recoverer:
         return self.hypothesise(replace(request, hypotheses=_drawn_of(hyps)))
 
     @torch.no_grad()
-    def judged(self, request: RecoveryRequest, sight: Sight, bodies: Bodies) -> Recovery:
+    def judged(
+        self, request: RecoveryRequest, sight: Sight, bodies: Bodies, refiner: Refiner | None = None
+    ) -> Recovery:
         """The answer that hypotheses make once the scorer has rated them; they may have been made elsewhere.
 
         Where there are fewer than were asked for, the mean of the best is added, and chosen. Where all are given, as
-        rows of labels hold them, they get the scores that they had when they were made.
+        rows of labels hold them, they get the scores that they had when they were made. With a ``refiner`` the bodies
+        are refined before they are rated, and so is their mean.
         """
         person, camera, hyps = request.person, request.intrinsics, request.hypotheses
         drawn = bodies.transl_cam_m.shape[1]
+        refined = answer = None if refiner is None else refiner(bodies)
+        bodies = bodies if refined is None else refined.bodies
         seen = self.scorer.look(self._evidence(person, sight))
         rating = self.scorer.rate(seen, Claim.of(bodies, sight.crop_px))
         agreed = agreement(bodies.joints_m[:, : _drawn_of(hyps)])
@@ -209,11 +240,17 @@ class Recoverer:
         selected, interval = int(score[0].argmax()), None
         if drawn < hyps:
             mean = place(mean_of_best(score, bodies.parameters, BEST), self.body, sight)
+            if refiner is not None:
+                answer = refiner(mean)
+                mean = answer.bodies
             bodies = together([bodies, mean])
             rating = self.scorer.rate(seen, Claim.of(mean, sight.crop_px))
             of_mean = rating.score + AGREEMENT * agreement(bodies.joints_m)[:, -1:]
             score, error_mm = torch.cat([score, of_mean], 1), torch.cat([error_mm, rating.error_mm], 1)
             selected = drawn
+        report = None
+        if refiner is not None and refined is not None and answer is not None:
+            report = refiner.report(refined, answer, 0 if answer is not refined else selected)
         scores, expected_mm = _array(score[0]), _array(error_mm[0])
         if self.error_confidence is not None:
             told = self.error_confidence.of(expected_mm)
@@ -252,6 +289,7 @@ class Recoverer:
             models=self.models,
             error_interval_mm=interval,
             joint_error_mm=errors,
+            refinement=report,
         )
 
     def _condition(self, person: Person, sight: Sight, model: BaseModel | HMRScorer) -> Condition:
@@ -268,6 +306,12 @@ class Recoverer:
         if self._looked_at is None or self._looked_at[0] is not view:
             self._looked_at = (view, features_of(crops, self.threads))
         return self._looked_at[1]
+
+    def _outside(self, person: Person, sight: Sight) -> Tensor | None:
+        """Distance from the person's silhouette over the crop, in half crops; None without one."""
+        x, y, side = sight.crop_px[0].tolist()
+        silhouette = silhouette_over(person, SquareCrop((x, y), side), SILHOUETTE_PX)
+        return None if silhouette is None else self._tensor(distance_outside(silhouette))[None]
 
     def _evidence(self, person: Person, sight: Sight) -> Evidence:
         x, y, side = sight.crop_px[0].tolist()

@@ -133,6 +133,19 @@ def predict(
     scorer: Scorer = "starter",
     body: Body = "open",
     threads: Threads = None,
+    refine: Annotated[
+        bool, typer.Option("--refine", help="Draw answers to the keypoints that were seen.")
+    ] = False,
+    text: Annotated[
+        str | None,
+        typer.Option(
+            help="What is true of the body, such as 'the left leg is in front'; refines towards it."
+        ),
+    ] = None,
+    keypoints: Annotated[
+        Path | None,
+        typer.Option(help="JSON that predict wrote, its keypoints_px put right; refines towards them."),
+    ] = None,
 ) -> None:
     """Recover everyone in a few photos, in this process, without Ray."""
     boxes = [parse_box(text) for text in box or []]
@@ -142,7 +155,7 @@ def predict(
     run(
         photos, out, hypotheses=hypotheses, seed=seed, focal_px=focal, boxes=boxes,
         formats=formats, resolution=resolution.value, detector=detector, device=device,
-        base=base, scorer=scorer, body=body, threads=threads,
+        base=base, scorer=scorer, body=body, threads=threads, refine=refine, text=text, keypoints=keypoints,
     )  # fmt: skip
 
 

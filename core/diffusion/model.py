@@ -153,19 +153,25 @@ class BaseModel(nn.Module):
         """
         views = self.views(condition)
         initial = self.initial_of(views)[:, None]
-        shares = torch.stack([share for share, _ in views])[..., None, None]
-        everyone = concatenate([encoded for _, encoded in views])
         x = still = noise * self.config.temperature
         for t, t_next in zip(times := schedule.sampling_steps(steps), [*times[1:], None], strict=True):
-            # All views at once: the weights are read once for them.
-            x_t = x.repeat(len(views), 1, 1)
-            at = torch.full(x_t.shape[:-1], t, device=x.device)
-            x0 = (shares * self.denoise(x_t, at, everyone).unflatten(0, (len(views), -1))).sum(0)
+            x0 = self.answer(views, x, t)
             still = x0 if t == times[0] else still
             x = x0 if t_next is None else schedule.ddim_step(x, x0, t, t_next)
         # Without noise the first step answers: what is nothing but a guess isn't refined by taking it for a body.
         x = torch.where((noise == 0).all(-1, keepdim=True), self.config.correction * still, x)
         return initial + x * self.residual_std
+
+    def answer(
+        self, views: Sequence[View], x: Float[Tensor, "people hyps params"], t: int
+    ) -> Float[Tensor, "people hyps params"]:
+        """x0 that all views together predict of x at step t."""
+        shares = torch.stack([share for share, _ in views])[..., None, None]
+        # All views at once: the weights are read once for them.
+        x_t = x.repeat(len(views), 1, 1)
+        at = torch.full(x_t.shape[:-1], t, device=x.device)
+        everyone = concatenate([encoded for _, encoded in views])
+        return (shares * self.denoise(x_t, at, everyone).unflatten(0, (len(views), -1))).sum(0)
 
     def initial_of(self, views: Sequence[View]) -> Float[Tensor, "people params"]:
         """The initial estimate of all views together."""

@@ -10,11 +10,12 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import torch
 from jaxtyping import Bool, Float, Int
 from scipy.special import ndtr
 
 from alignhmr.core.language.facts import BY_NAME, FACTS, INDEX, MOST, PARTS, Fact
-from alignhmr.core.language.measures import CAMERA_UP, Measures, measure
+from alignhmr.core.language.measures import CAMERA_UP, Measures, measured
 from alignhmr.core.language.postures import posture_shares
 
 __all__ = ["PARTS", "Posecodes", "posecodes", "said", "said_mask"]
@@ -53,14 +54,17 @@ def posecodes(
     if not np.isfinite(joints_m).all():
         raise ValueError("joints that are no finite numbers have no posecodes; leave such hypotheses out")
     lead = np.shape(joints_m)[:-2]
-    measures = measure(np.reshape(joints_m, (-1, 24, 3)), up)
+    with torch.no_grad():
+        found = measured(torch.from_numpy(np.reshape(np.asarray(joints_m, np.float64), (-1, 24, 3))), up)
+        postures = posture_shares(found).numpy()
+    measures = Measures(found.values.numpy(), found.softer.numpy(), found.heights_m.numpy())
     count = len(measures.values)
     codes = np.zeros((count, len(FACTS)), np.int64)
     probabilities = np.zeros((count, len(FACTS), MOST), np.float32)
     for index, fact in enumerate(FACTS):
         names = fact.scale.names
         if fact.scale_name == "posture":
-            shares = posture_shares(measures)
+            shares = postures
             codes[..., index] = shares.argmax(-1)
         else:
             codes[..., index], shares = _cut(measures, index, fact)

@@ -31,3 +31,12 @@ def silhouette_over(person: Person, square: SquareCrop, side: int) -> UInt8[np.n
         mask, matrix, (side * finer, side * finer), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     )
     return cv2.resize(fine, (side, side), interpolation=cv2.INTER_AREA)
+
+
+def distance_outside(silhouette: UInt8[np.ndarray, "side side"]) -> np.ndarray:
+    """Distance of each cell from the nearest that is mostly the person's, in half sides; 0 where there is none."""
+    inside = silhouette >= 128
+    if not inside.any():
+        return np.zeros(silhouette.shape, np.float32)
+    away = cv2.distanceTransform((~inside).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    return away / (len(silhouette) / 2)

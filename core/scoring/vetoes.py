@@ -10,13 +10,20 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
+from torch import Tensor
 
+from alignhmr.core.body.skeleton import JOINT_MIRROR
 from alignhmr.core.geometry.rotations import axis_angle_to_matrix
 from alignhmr.core.synthetic.contact import self_contact
-from alignhmr.core.synthetic.poses import LIMITS, euler_zyx, mirror
+from alignhmr.core.synthetic.poses import LIMITS
 
-_LEFT_OR_MIDDLE = list(LIMITS)
 _LOW, _HIGH = (torch.tensor([[ends[side] for ends in LIMITS[j]] for j in LIMITS]) for side in (0, 1))
+LIMITED: tuple[int, ...] = (*LIMITS, *(JOINT_MIRROR[j] for j in LIMITS if JOINT_MIRROR[j] != j))
+"""Joints with limits: those of the left side and the middle, then those of the right, which are read in a mirror."""
+LIMITED_JOINTS = list(LIMITED)
+_ROW_OF_LIMITED = [list(LIMITS).index(j if j in LIMITS else JOINT_MIRROR[j]) for j in LIMITED]
+_FLIP = torch.tensor([1.0, -1.0, -1.0])
+_MIRRORED = torch.stack([torch.ones(3, 3) if j in LIMITS else _FLIP[:, None] * _FLIP for j in LIMITED])
 
 
 @dataclass(frozen=True)
@@ -56,7 +63,26 @@ def vetoes(
 def beyond_limits(pose_aa: Float[np.ndarray, "hyps 24 3"]) -> Float[np.ndarray, "hyps"]:
     """Angle in radians by which the worst joint of each body would have to turn back into its range."""
     rotations = axis_angle_to_matrix(torch.as_tensor(np.asarray(pose_aa, np.float32)))
-    both = torch.stack([rotations, mirror(rotations)])[..., _LEFT_OR_MIDDLE, :, :]
+    # Of the turn from one to the other: |R - S|^2 = 4 (1 - cos angle).
+    angle = torch.acos((1 - squares_beyond_limits(rotations) / 4).clamp(-1, 1))
+    return angle.amax(-1).numpy()
+
+
+def squares_beyond_limits(
+    rotations: Float[Tensor, "*batch 24 3 3"],
+) -> Float[Tensor, "*batch limited"]:
+    """|R - S|^2 of each joint of ``LIMITED`` and the nearest rotation S in its range."""
+    both, nearest = nearest_in_range(rotations)
+    return (both - nearest).square().sum((-1, -2))
+
+
+def nearest_in_range(
+    rotations: Float[Tensor, "*batch 24 3 3"],
+) -> tuple[Float[Tensor, "*batch limited 3 3"], Float[Tensor, "*batch limited 3 3"]]:
+    """Rotations of ``LIMITED``, the right side's as a mirror shows them, and about the nearest ones in their range."""
+    # A mirror leaves x and turns y and z about, and so changes the sign of what mixes it with them.
+    both = rotations[..., LIMITED_JOINTS, :, :] * _MIRRORED.to(rotations)
+    low, high = (ends.to(both)[_ROW_OF_LIMITED] for ends in (_LOW, _HIGH))
     # Rz Ry Rx, as the limits are given; each rotation has two such triples of angles, and the nearer one counts.
     y = torch.asin((-both[..., 2, 0]).clamp(-1, 1))
     x = torch.atan2(both[..., 2, 1], both[..., 2, 2])
@@ -65,13 +91,22 @@ def beyond_limits(pose_aa: Float[np.ndarray, "hyps 24 3"]) -> Float[np.ndarray, 
         [torch.stack([x, y, z], -1), torch.stack([x + math.pi, math.pi - y, z + math.pi], -1)]
     )
     # An angle is the same a whole turn on.
-    middle, half = (_LOW + _HIGH) / 2, (_HIGH - _LOW) / 2
+    middle, half = (low + high) / 2, (high - low) / 2
     off = torch.remainder(triples - middle + math.pi, 2 * math.pi) - math.pi
-    nearest = euler_zyx(middle + torch.maximum(torch.minimum(off, half), -half))
-    # Of the turn from one to the other: |R - S|^2 = 4 (1 - cos angle).
-    chord = (both - nearest).square().sum((-1, -2))
-    angle = torch.acos((1 - chord / 4).clamp(-1, 1))
-    return angle.amin(0).amax(-1).amax(0).numpy()
+    nearest = _zyx(middle + torch.maximum(torch.minimum(off, half), -half))
+    first = (both - nearest).square().sum((-1, -2)).diff(dim=0)[0] >= 0
+    return both, torch.where(first[..., None, None], nearest[0], nearest[1])
+
+
+def _zyx(angles: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 3"]:
+    """Rz Ry Rx, written out."""
+    (sx, sy, sz), (cx, cy, cz) = angles.sin().unbind(-1), angles.cos().unbind(-1)
+    rows = [
+        cz * cy, cz * sy * sx - sz * cx, cz * sy * cx + sz * sx,
+        sz * cy, sz * sy * sx + cz * cx, sz * sy * cx - cz * sx,
+        -sy, cy * sx, cy * cx,
+    ]  # fmt: skip
+    return torch.stack(rows, -1).unflatten(-1, (3, 3))
 
 
 def contradicted(

@@ -60,6 +60,15 @@ _PAIRS = np.array([
     if not any({CAPSULES[i], CAPSULES[k]} <= group for group in _NEIGHBOURS)
 ])  # fmt: skip
 
+ENDS = np.zeros((len(CAPSULES), 2, len(JOINTS)))
+"""Both ends of every capsule as weights of joints."""
+for _end, (_pairs, _shares) in enumerate(((_FROM, _FROM_SHARE), (_TO, _TO_SHARE))):
+    for _capsule, ((_first, _second), _share) in enumerate(zip(_pairs, _shares, strict=True)):
+        ENDS[_capsule, _end, _first] += 1 - _share
+        ENDS[_capsule, _end, _second] += _share
+PAIRS = _PAIRS
+"""Capsules of one body that may not pass through each other."""
+
 ALLOWED_OVERLAP = 0.3
 """Share of the smaller radius that two capsules may sink into each other."""
 

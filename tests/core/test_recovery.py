@@ -10,11 +10,13 @@ import torch
 from alignhmr.core.body.model import BodyModel
 from alignhmr.core.checkpoints import load_checkpoint, resolve
 from alignhmr.core.diffusion.condition import CROP_MARGIN
+from alignhmr.core.diffusion.guidance_terms import GuidanceConfig
 from alignhmr.core.errors import AcceleratorError, InputError
 from alignhmr.core.geometry.rotations import axis_angle_to_matrix, nearest_rotation
 from alignhmr.core.perception.assets import fetch
 from alignhmr.core.records import Intrinsics, Person, Picture
 from alignhmr.core.recovery import Recoverer, RecoveryRequest, resolve_device
+from alignhmr.core.refinement import Prompt
 from alignhmr.core.scoring.confidence import fit_confidence
 from alignhmr.core.scoring.selection import ZERO_NOISE
 from alignhmr.core.synthetic.motion import load_clips, split_clips
@@ -242,3 +244,80 @@ def test_what_nobody_can_mean_is_refused(recoverer: Recoverer, made, person, cam
 def test_as_many_hypotheses_as_there_may_be(recoverer: Recoverer, made) -> None:
     with pytest.raises(InputError, match="from 1 to 1000"):
         recoverer.recover_batch([replace(made[1][0], hypotheses=1001)])
+
+
+def test_refined_answers_lie_nearer_to_the_keypoints_and_say_so(recoverer: Recoverer, made) -> None:
+    requests = [replace(request, prompt=Prompt()) for request in made[1][:6]]
+    plain, refined = recoverer.recover_batch(made[1][:6]), recoverer.recover_batch(requests)
+    assert all(answer.refinement is None for answer in plain)
+    told = [answer.refinement for answer in refined]
+    off = np.array([[report.off_before, report.off_after] for report in told if report is not None])
+    assert len(off) == 6 and off[:, 1].mean() < 0.8 * off[:, 0].mean()
+    for before, after, report in zip(plain, refined, told, strict=True):
+        assert report is not None and report.hypotheses == 19 and report.told_after is None
+        assert after.hypotheses.pose_aa.shape == before.hypotheses.pose_aa.shape
+        assert 0 < report.moved_mm < 150
+        assert (after.hypotheses.joints_cam_m != before.hypotheses.joints_cam_m).any()
+
+
+@pytest.mark.parametrize("hypotheses", [1, 5])
+def test_few_hypotheses_can_be_refined(recoverer: Recoverer, made, hypotheses: int) -> None:
+    request = replace(made[1][0], prompt=Prompt(), hypotheses=hypotheses)
+    [answer] = recoverer.recover_batch([request])
+    report = answer.refinement
+    assert report is not None and report.hypotheses == hypotheses == len(answer.hypotheses)
+    keypoints, crop = answer.person.keypoints_px, answer.crop_px
+    sure = keypoints[:, 2]
+    off = (
+        np.linalg.norm(answer.hypotheses.keypoints_px[answer.selected] - keypoints[:, :2], axis=-1) / crop[2]
+    )
+    assert report.off_after == pytest.approx(float((off * sure).sum() / sure.sum()), abs=1e-5)
+
+
+def test_what_is_said_is_followed(recoverer: Recoverer, made) -> None:
+    request = replace(made[1][0], prompt=Prompt("The left arm is raised straight up. Purple monkeys."))
+    [answer] = recoverer.recover_batch([request])
+    report = answer.refinement
+    assert (
+        report is not None and report.told["left_upper_arm"] == "up" and report.unread == ("purple monkeys",)
+    )
+    assert report.told_before is not None and report.told_after is not None
+    assert report.told_after > report.told_before
+    plain = recoverer.recover_batch([made[1][0]])[0]
+    wrist = [a.hypotheses.joints_cam_m[a.selected] for a in (plain, answer)]
+    heights = [joints[16, 1] - joints[18, 1] for joints in wrist]  # y points down
+    assert heights[1] > heights[0] + 0.05
+
+
+def test_a_text_of_which_nothing_is_understood_is_refused(recoverer: Recoverer, made) -> None:
+    with pytest.raises(InputError, match="nothing was understood of 'Purple monkeys'"):
+        recoverer.recover_batch([replace(made[1][0], prompt=Prompt("Purple monkeys"))])
+
+
+def test_bodies_can_be_noised_and_denoised_between(recoverer: Recoverer, made) -> None:
+    plain, again = (
+        recoverer.recover_batch([replace(made[1][0], prompt=Prompt(config=GuidanceConfig(levels=levels)))])[0]
+        for levels in ((), (40,))
+    )
+    assert again.refinement is not None
+    assert not np.allclose(plain.hypotheses.joints_cam_m, again.hypotheses.joints_cam_m, atol=1e-3)
+    assert again.refinement.off_after < again.refinement.off_before
+
+
+def test_a_silhouette_can_be_leaned_on(recoverer: Recoverer, made) -> None:
+    request = made[1][0]
+    x, y, side = (float(value) for value in made[0].crop_px[0])
+    box = np.array([x - side / 2, y - side / 2, x + side / 2, y + side / 2], np.float32)
+    mask = np.zeros((64, 64), np.uint8)
+    mask[:, :32] = 255  # only the left half of the crop is the person's
+    person = replace(request.person, mask=mask, mask_box_px=box)
+    off = GuidanceConfig(keypoints=0.0, free=3.0, iterations=4)
+    without, leaned = (
+        recoverer.recover_batch([replace(request, person=person, prompt=Prompt(config=config))])[0]
+        for config in (off, replace(off, silhouette=1.0))
+    )
+    middles = [
+        float((a.hypotheses.joints_cam_m[0, :, 0] / a.hypotheses.joints_cam_m[0, :, 2]).mean())
+        for a in (without, leaned)
+    ]
+    assert middles[1] < middles[0] - 0.005

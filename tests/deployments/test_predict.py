@@ -121,6 +121,30 @@ def test_people_are_found_on_the_machines_threads(recoverer, monkeypatch, tmp_pa
     assert given["threads"] == threads
 
 
+def test_what_is_said_and_put_right_reaches_the_recovery(run, tmp_path, recoverer, monkeypatch):
+    asked = []
+    recover = recoverer.recover_batch
+    monkeypatch.setattr(
+        recoverer, "recover_batch", lambda requests: asked.extend(requests) or recover(requests)
+    )
+    rows = [[10.0 + i, 20.0 + i, 1.0] for i in range(len(KEYPOINTS))]
+    points = tmp_path / "points.json"
+    points.write_text(json.dumps({"people": [{"keypoints_px": rows, "box_px": [1, 2, 40, 44]}]}))
+    text = "the left arm is raised"
+    [result] = run([photo(tmp_path)], tmp_path / "out", text=text, keypoints=points)
+    [request] = asked
+    assert request.prompt.text == text and request.prompt.given_keypoints
+    assert request.person.box_px.tolist() == [1, 2, 40, 44]
+    np.testing.assert_allclose(request.person.keypoints_px, rows)
+    asked.clear()
+    run([photo(tmp_path)], tmp_path / "out", refine=True)
+    run([photo(tmp_path)], tmp_path / "out")
+    assert asked[0].prompt.text == "" and asked[1].prompt is None
+    assert (
+        json.loads(result.files[0].read_text())["people"][0]["refinement"] is None
+    )  # the fake refines nothing
+
+
 def test_json_and_overlay_by_default(run, tmp_path, recoverer):
     [result] = run([photo(tmp_path, people=3)], tmp_path / "out")
     assert [file.name for file in result.files] == ["street.json", "street_overlay.png"]
