@@ -6,7 +6,7 @@ crosses a process border or a Parquet file as it stands.
 """
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -103,6 +103,13 @@ class RefinementReport:
     """Clauses that weren't understood."""
     contradictions: tuple[str, ...]
     given_keypoints: bool
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON, to four digits."""
+        told = {
+            name: list(value) if isinstance(value, tuple) else value for name, value in vars(self).items()
+        }
+        return {name: round(value, 4) if isinstance(value, float) else value for name, value in told.items()}
 
 
 @dataclass(frozen=True)

@@ -123,7 +123,8 @@ def run(
     files = _expanded(photos)
     options = Options(
         hypotheses, seed, focal_px, _checked_boxes(boxes, len(files)), _checked_formats(formats),
-        prompts.prompt_of(refine, text, keypoints), prompts.given_keypoints(keypoints, len(files), len(boxes)),
+        prompts.prompt_of(refine, text, given_keypoints=keypoints is not None),
+        prompts.given_keypoints(keypoints, len(files), len(boxes)),
     )  # fmt: skip
     out = _writable(Path(out))
     console = Console(highlight=False, soft_wrap=True)
@@ -297,7 +298,7 @@ def _person(recovery: Recovery, index: int) -> dict:
         else _listed(recovery.error_interval_mm, 1),
         "hypothesis_scores": _listed(hyps.scores, 6),
         "selected": int(chosen),
-        "refinement": None if recovery.refinement is None else prompts.as_json(recovery.refinement),
+        "refinement": None if recovery.refinement is None else recovery.refinement.as_dict(),
         "seed": recovery.seed,
         "overlay_color": list(palette_color(index)),
     }

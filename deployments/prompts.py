@@ -7,7 +7,7 @@ and in the order of ``keypoint_names``. Confidence 0 is 'not seen'; without one 
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +26,15 @@ PersonGiven = tuple[Float[np.ndarray, "23 3"], Float[np.ndarray, "4"] | None]
 """Keypoints, and the box where the file has one."""
 
 
-def prompt_of(refine: bool, text: str | None, keypoints: Path | None) -> Prompt | None:
+def prompt_of(refine: bool, text: str | None, *, given_keypoints: bool) -> Prompt | None:
     """None where nothing shall be refined; InputError for a sentence of which nothing is understood."""
     if text is not None and not text.strip():
-        raise InputError("--text is empty; say what is true of the body, such as 'the left leg is in front'")
-    if not (refine or text or keypoints):
+        raise InputError(
+            "the text is empty; say what is true of the body, such as 'the left leg is in front'"
+        )
+    if not (refine or text or given_keypoints):
         return None
-    prompt = Prompt(text or "", given_keypoints=keypoints is not None)
+    prompt = Prompt(text or "", given_keypoints=given_keypoints)
     Reading.of(prompt)
     return prompt
 
@@ -72,12 +74,12 @@ def people_of(
     return [replace(person, keypoints_px=points) for person, (points, _) in zip(people, given, strict=True)]
 
 
-def check_who_is_meant(prompt: Prompt | None, people: int) -> None:
+def check_who_is_meant(
+    prompt: Prompt | None, people: int, remedy: str = "say who with --box x0,y0,x1,y1"
+) -> None:
     """InputError where a sentence could be about several people."""
     if prompt is not None and prompt.text and people > 1:
-        raise InputError(
-            f"a sentence is about one person, and {people} were found; say who with --box x0,y0,x1,y1"
-        )
+        raise InputError(f"a sentence is about one person, and {people} were found; {remedy}")
 
 
 def in_words(report: RefinementReport) -> str:
@@ -91,18 +93,6 @@ def in_words(report: RefinementReport) -> str:
     if kept := sum(report.fell_back.values()):
         words += f", {kept} of {report.hypotheses} hypotheses left as drawn"
     return words
-
-
-def as_json(report: RefinementReport) -> dict:
-    """For a person's answer."""
-    return {
-        name: round(value, 4)
-        if isinstance(value, float)
-        else list(value)
-        if isinstance(value, tuple)
-        else value
-        for name, value in asdict(report).items()
-    }
 
 
 def read_keypoints(path: Path) -> list[PersonGiven]:

@@ -149,6 +149,8 @@ class Resources(_Closed):
 class LabelConfig(_Closed):
     hypotheses: int = Field(ge=1, le=1000)
     seed: int = Field(ge=0, lt=2**63)
+    refine: Literal["off", "keypoints", "captions"]
+    """What hypotheses are drawn to before they are scored; captions are a model's, and are followed beside keypoints."""
     base: str
     scorer: str
     body: str
@@ -163,6 +165,15 @@ class LabelConfig(_Closed):
     prices: Prices
     digests: dict[str, str]
     """Name (base, scorer, body, detector, captioner) -> first digits of the digest that it must have."""
+
+    @model_validator(mode="after")
+    def _captions_of_a_model(self) -> "LabelConfig":
+        if self.refine == "captions" and self.captions.engine == "pose":
+            raise ValueError(
+                "captions of the pose say nothing that the pose doesn't; name a model's with captions.engine, or refine to"
+                " keypoints"
+            )
+        return self
 
     def what(self) -> dict[str, Any]:
         """The keys that decide what the rows say."""

@@ -108,6 +108,7 @@ def _labelled(job: Job, pictures: ray.data.Dataset, ledger: ActorHandle) -> ray.
             **person,
             "rule": config.pairs.rule(),
             "models_told": job.digests,
+            "refine": config.refine,
             "ending": job.captioner.ending(),
         },
         **_pool(use.score, gpus_of(job.models, "score", use.score), use.images_per_block),

@@ -8,7 +8,7 @@ import logging
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -28,6 +28,9 @@ from alignhmr.deployments.labeling.schema import (
     widened,
     with_columns,
 )
+
+if TYPE_CHECKING:
+    from alignhmr.core.refinement import Prompt
 
 log = logging.getLogger(__name__)
 
@@ -120,12 +123,13 @@ class Score(_PersonStage):
 
     def __init__(
         self, models: Models, ledger: ActorHandle, *, hypotheses: int, seed: int, limit_s: float | None = None,
-        rule: MiningRule | None = None, models_told: Mapping[str, str] | None = None,
+        rule: MiningRule | None = None, models_told: Mapping[str, str] | None = None, refine: str = "off",
         ending: Callable[[pa.Table], pa.Table] | None = None,
     ) -> None:  # fmt: skip
-        """``ending`` is what a captioner does to scored rows."""
+        """``refine`` as in ``LabelConfig``; ``ending`` is what a captioner does to scored rows."""
         super().__init__(models, ledger, hypotheses=hypotheses, seed=seed, limit_s=limit_s)
-        self.rule, self.models_told, self.ending = rule or MiningRule(), models_told, ending
+        self.rule, self.models_told, self.refine = rule or MiningRule(), models_told, refine
+        self.ending = ending
         self.schema = row_schema(hypotheses)
 
     def __call__(self, table: pa.Table) -> pa.Table:
@@ -144,8 +148,11 @@ class Score(_PersonStage):
         from alignhmr.deployments.labeling.bodies import unpack
 
         sight, hypotheses = unpack(row["bodies"], self.recoverer.device)
-        recovery = self.recoverer.judged(self.request(row), sight, hypotheses)
-        return self.columns_of(recovery)
+        request, refiner = self.request(row), None
+        if self.refine != "off":
+            said = row["captions"] if self.refine == "captions" else None
+            refiner = self.recoverer.refiner(request.person, prompt_of(said), sight, hypotheses)
+        return self.columns_of(self.recoverer.judged(request, sight, hypotheses, refiner))
 
     def columns_of(self, recovery: Recovery) -> Columns:
         """The row's columns for this answer; an error's, where its numbers aren't finite."""
@@ -170,6 +177,15 @@ class Score(_PersonStage):
         if isinstance(mined, Abstention):
             return columns | {"abstained": mined.reason}
         return columns | {"pairs": [vars(pair) for pair in mined]}
+
+
+def prompt_of(captions: Mapping[str, str | None] | None) -> "Prompt":
+    """What refinement is told by a model's sentences, body part -> sentence; what isn't understood says nothing."""
+    from alignhmr.core.language.reading import read_parts
+    from alignhmr.core.refinement import Prompt
+
+    said = {part: sentence for part, sentence in (captions or {}).items() if sentence}
+    return Prompt(codes=read_parts(said).codes)
 
 
 def _merged(table: pa.Table, others: pa.Table, places: list[int]) -> pa.Table:

@@ -25,6 +25,7 @@ from alignhmr.deployments.serving.schemas import (
     PersonAnswer,
     PictureAnswer,
     RecoverAnswer,
+    RefinementAnswer,
     Timings,
 )
 
@@ -171,6 +172,7 @@ def _person(recovery: Recovery, joints_px: np.ndarray) -> PersonAnswer:
         else _listed(recovery.error_interval_mm, 1),
         hypothesis_scores=_listed(hypotheses.scores, 6),
         selected=int(chosen),
+        refinement=None if recovery.refinement is None else RefinementAnswer(**recovery.refinement.as_dict()),
     )
 
 

@@ -23,6 +23,9 @@ Model = TypeVar("Model", bound=BaseModel)
 MEDIA_TYPES: dict[str, str] = {"overlay": "image/png", "glb": "model/gltf-binary"}
 """Outputs that can be the whole body of an answer, when the request accepts nothing but them."""
 
+_IN_JSON = {"boxes": "[[10, 20, 110, 220]]", "keypoints": "[[[120.5, 80, 0.9], ...23 of them]]"}
+"""Options that belong to one picture; in a form they are JSON text."""
+
 
 class Limits(BaseModel):
     """What one ingress replica accepts. Memory held is at most max_held x max_body_bytes."""
@@ -125,11 +128,11 @@ def _from_fields(fields: dict[str, list[str]]) -> dict:
             raise InputError(
                 f"the field {name!r} is given {len(texts)} times; give it once", code="invalid_options"
             )
-        elif name == "boxes":
+        elif name in _IN_JSON:
             try:
                 values[name] = json.loads(texts[0])
             except (ValueError, RecursionError):
-                message = f"boxes is {texts[0][:60]!r}; give JSON text such as [[10, 20, 110, 220]]"
+                message = f"{name} is {texts[0][:60]!r}; give JSON text such as {_IN_JSON[name]}"
                 raise InputError(message, code="invalid_options") from None
         else:
             values[name] = texts[0]
@@ -187,9 +190,14 @@ def _check(images: list[bytes], options: Options, limits: Limits) -> None:
             raise InputError(f"image {index} is empty (0 bytes); send the picture file's bytes", code="empty")
         if len(data) > limits.max_image_bytes:
             raise _image_too_large(index, len(data), limits)
-    if options.boxes is not None and len(images) > 1:
+    for name in _IN_JSON:
+        if getattr(options, name) is not None and len(images) > 1:
+            message = f"{name} with {len(images)} pictures are ambiguous; send one picture a request when giving {name}"
+            raise InputError(message, code="invalid_options")
+    if options.boxes and options.keypoints and len(options.boxes) != len(options.keypoints):
         message = (
-            f"boxes with {len(images)} pictures are ambiguous; send one picture a request when giving boxes"
+            f"{len(options.boxes)} boxes are given for {len(options.keypoints)} people by keypoints; give one for each,"
+            " or none"
         )
         raise InputError(message, code="invalid_options")
 

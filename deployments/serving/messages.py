@@ -18,10 +18,16 @@ class Look:
     boxes: list[list[float]] | None
     focal_px: float | None
     vertices: bool
+    refine: bool = False
+    text: str | None = None
+    keypoints: list[list[tuple[float, float, float]]] | None = None
 
     @classmethod
     def of(cls, options: Options, *, vertices: bool) -> "Look":
-        return cls(options.hypotheses, options.seed, options.boxes, options.focal_px, vertices)
+        return cls(
+            options.hypotheses, options.seed, options.boxes, options.focal_px, vertices, options.refine,
+            options.text, options.keypoints,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)

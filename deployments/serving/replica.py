@@ -18,6 +18,7 @@ from alignhmr.core.geometry.cameras import intrinsics_for, project
 from alignhmr.core.perception.images import decode
 from alignhmr.core.records import Person, Picture, Recovery
 from alignhmr.core.recovery import Recoverer, RecoveryRequest
+from alignhmr.deployments import prompts
 from alignhmr.deployments.serving.messages import Description, Look, Seen
 
 log = logging.getLogger("ray.serve.alignhmr")  # into the replica's own log file, with the request id
@@ -28,8 +29,12 @@ BATCH_WAIT_S = 0.004
 """How long a lone person waits for company: well under the time of one batch."""
 
 
+_REFINED = 3
+"""Times the work of a hypothesis that is drawn only."""
+
+
 def _weight(requests: list[RecoveryRequest]) -> int:
-    return sum(request.hypotheses for request in requests)
+    return sum(request.hypotheses * (1 if request.prompt is None else _REFINED) for request in requests)
 
 
 class Replica:
@@ -52,7 +57,9 @@ class Replica:
         """Everyone in the picture. One that can't be used is an answer, too: it must cost nobody else's."""
         loop = asyncio.get_running_loop()
         try:
+            prompt = prompts.prompt_of(look.refine, look.text, given_keypoints=look.keypoints is not None)
             picture, people, timings = await loop.run_in_executor(self.finding, self._find, data, look)
+            prompts.check_who_is_meant(prompt, len(people), "give its box")
         except InputError as error:
             log.info("picture refused: %s", error.code)
             return error
@@ -62,7 +69,7 @@ class Replica:
         )
         # Seeds as in Recoverer.recover: the service and the command line give the same answer.
         requests = [
-            RecoveryRequest(person, intrinsics, look.seed + index, look.hypotheses)
+            RecoveryRequest(person, intrinsics, look.seed + index, look.hypotheses, prompt)
             for index, person in enumerate(people)
         ]
         answers = await asyncio.gather(*(self._recover_people(request) for request in requests))
@@ -94,10 +101,9 @@ class Replica:
         started = time.perf_counter()
         picture = decode(data, max_pixels=self.max_pixels)
         decoded = time.perf_counter()
-        if look.boxes is None:
-            people = self.recoverer.find(picture)
-        else:
-            people = self.recoverer.from_boxes(picture, _boxes_inside(look.boxes, picture.size))
+        boxes = () if look.boxes is None else _boxes_inside(look.boxes, picture.size)
+        given = [(np.array(rows, np.float32), None) for rows in look.keypoints or ()]
+        people = prompts.people_of(self.recoverer, picture, boxes, given)
         return picture, people, {"decode": (decoded - started) * 1e3, "find": _ms_since(decoded)}
 
     @serve.batch(

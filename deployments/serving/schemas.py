@@ -12,6 +12,8 @@ Output = Literal["json", "glb", "overlay"]
 Finite = Annotated[float, AllowInfNan(False)]
 Pixel = Annotated[float, Field(ge=-1e6, le=1e6, allow_inf_nan=False)]
 Box = Annotated[list[Pixel], Field(min_length=4, max_length=4)]
+Confidence = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Keypoints = Annotated[list[tuple[Pixel, Pixel, Confidence]], Field(min_length=23, max_length=23)]
 
 
 class _Closed(BaseModel):
@@ -48,6 +50,25 @@ class Options(_Closed):
         description="Focal length in pixels of the upright picture, the principal point being its centre. "
         "Left out: from EXIF where present, else a stated default.",
     )
+    refine: bool = Field(
+        default=False,
+        description="Draw the answers to the keypoints that were seen; takes about three times as long.",
+    )
+    text: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=1000,
+        description="What is true of the body, such as 'the left leg is in front'; refines towards it. Needs "
+        "pictures with one person each, or one box.",
+    )
+    keypoints: list[Keypoints] | None = Field(
+        default=None,
+        min_length=1,
+        max_length=100,
+        description="People by 23 keypoints [x, y, confidence] each, pixels of the upright picture and 0 to 1, in the "
+        "order of /v1/models, in place of the detector's; refines towards them. With boxes, one for each box. Needs a "
+        "request with one picture. In a form: JSON text.",
+    )
     outputs: list[Output] = Field(
         default=["json"],
         min_length=1,
@@ -80,6 +101,31 @@ class IntrinsicsAnswer(_Closed):
     focal_px: Finite = Field(description="Focal length, pixels.")
     center_px: list[Finite] = Field(description="Principal point [x, y], pixels.")
     source: Literal["given", "exif", "default"] = Field(description="Where the focal length comes from.")
+
+
+class RefinementAnswer(_Closed):
+    """What drawing a person's answer to its evidence did."""
+
+    off_before: Finite = Field(
+        description="Mean distance of the unguided noise-free answer's keypoints from those that were seen or given, by "
+        "confidence; shares of the crop's side."
+    )
+    off_after: Finite = Field(description="The same of this answer.")
+    moved_mm: Finite = Field(
+        description="Mean distance that joints of the hypotheses went, root-relative, mm."
+    )
+    fell_back: dict[str, int] = Field(
+        description="Hypotheses that stayed as they were drawn, by reason: not_finite, no_better, impossible; counts."
+    )
+    hypotheses: int = Field(description="Hypotheses that were drawn; a count.")
+    told: dict[str, str] = Field(description="What was understood of the text: fact to category.")
+    told_before: Finite | None = Field(
+        description="Share of it that the unguided noise-free answer plainly shows, 0 to 1; null without a text."
+    )
+    told_after: Finite | None = Field(description="The same of this answer.")
+    unread: list[str] = Field(description="Clauses of the text that weren't understood.")
+    contradictions: list[str] = Field(description="What the text says that can't both be true.")
+    given_keypoints: bool = Field(description="Whether the request gave the keypoints.")
 
 
 class PersonAnswer(_Closed):
@@ -124,6 +170,9 @@ class PersonAnswer(_Closed):
     )
     selected: int = Field(
         description="Index of the answer: of 8 or more the last, the mean of the noise-free one (0) and the best."
+    )
+    refinement: RefinementAnswer | None = Field(
+        default=None, description="What refinement did; null where it wasn't asked for."
     )
 
 

@@ -88,14 +88,14 @@ def test_who_is_given_stands_in_the_box_that_is_said_told_or_drawn():
 
 
 def test_a_prompt_is_made_only_of_what_was_asked():
-    assert prompts.prompt_of(False, None, None) is None
-    assert prompts.prompt_of(True, None, None) == Prompt()
-    assert prompts.prompt_of(False, None, Path("x")) == Prompt(given_keypoints=True)
-    said = prompts.prompt_of(False, "the left elbow is straight", None)
+    assert prompts.prompt_of(False, None, given_keypoints=False) is None
+    assert prompts.prompt_of(True, None, given_keypoints=False) == Prompt()
+    assert prompts.prompt_of(False, None, given_keypoints=True) == Prompt(given_keypoints=True)
+    said = prompts.prompt_of(False, "the left elbow is straight", given_keypoints=False)
     assert said is not None and said.chosen(True).iterations > Prompt().chosen(False).iterations
-    for text, words in (("  ", "--text is empty"), ("hello there", "nothing was understood")):
+    for text, words in (("  ", "the text is empty"), ("hello there", "nothing was understood")):
         with pytest.raises(InputError, match=words):
-            prompts.prompt_of(False, text, None)
+            prompts.prompt_of(False, text, given_keypoints=False)
 
 
 def test_a_sentence_is_about_one_person():
@@ -115,6 +115,6 @@ def test_what_became_of_it_is_told_in_words_and_numbers():
         ", keypoints off 3.1 -> 1.2 % of the crop, 1 -> 2 of 2 things said are shown"
         " (not understood: purple monkeys), 3 of 19 hypotheses left as drawn"
     )
-    answer = prompts.as_json(report)
+    answer = report.as_dict()
     assert answer["off_after"] == 0.0123 and answer["fell_back"] == fell_back
     assert json.loads(json.dumps(answer)) == answer

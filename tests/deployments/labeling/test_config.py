@@ -28,6 +28,7 @@ def test_the_digest_follows_what_the_rows_say_only():
     assert load_config(overrides={"resources.recover.workers": 7, "device": "cpu"}).digest() == base
     assert load_config(overrides={"seed": 1}).digest() != base
     assert load_config(overrides={"pairs.margin": 0.5}).digest() != base
+    assert load_config(overrides={"refine": "keypoints"}).digest() != base
 
 
 @pytest.mark.parametrize(
@@ -46,6 +47,8 @@ def test_the_digest_follows_what_the_rows_say_only():
             "max_workers is 2, less than workers 4",
         ),
         ({"fetch.allow_networks": ["10.0.0.0/99"]}, "fetch.allow_networks.0 is '10.0.0.0/99'"),
+        ({"refine": "captions"}, "captions of the pose say nothing that the pose doesn't"),
+        ({"refine": "yes"}, "refine is 'yes'"),
         ({"prices.gpu_hour": -1}, "prices.gpu_hour is -1"),
     ],
 )

@@ -199,6 +199,13 @@ def test_a_body_without_a_length_is_bounded_too(http):
         ({"boxes": "[[0, 0, 10, NaN]]"}, "boxes"),
         ({"boxes": "0,0,10,10"}, "boxes"),
         ({"boxes": "[]"}, "boxes"),
+        ({"refine": "perhaps"}, "refine"),
+        ({"text": ""}, "text"),
+        ({"text": "the left leg is in front " * 50}, "text"),
+        ({"keypoints": "[[[1, 2, 1]]]"}, "keypoints"),
+        ({"keypoints": json.dumps([[[1, 2, 7]] * 23])}, "keypoints"),
+        ({"keypoints": "left"}, "keypoints is 'left'"),
+        ({"keypoints": json.dumps([[[1, 2, 1]] * 23]), "boxes": "[[0, 0, 9, 9], [9, 9, 20, 20]]"}, "2 boxes"),
         ({"outputs": "json,video"}, "outputs"),
         ({"colour": "red"}, "colour"),
     ],
@@ -245,6 +252,8 @@ def test_a_body_that_is_not_what_it_says_is_refused(http, picture):
     refused(http.post("/v1/recover", data={"seed": "1"}), 415, "unsupported_media_type")
     two = [("file", ("a", picture())), ("file", ("b", picture()))]
     refused(http.post("/v1/recover", files=two, data={"boxes": "[[0,0,9,9]]"}), 422, "invalid_options")
+    given = json.dumps([[[1, 2, 1]] * 23])
+    refused(http.post("/v1/recover", files=two, data={"keypoints": given}), 422, "invalid_options")
     refused(http.post("/v1/recover", files=two, headers={"Accept": "image/png"}), 422, "invalid_options")
 
 

@@ -33,7 +33,7 @@ def request_of(fake) -> Callable[..., RecoveryRequest]:
 
 
 def look(**options) -> Look:
-    return Look(2, 0, options.get("boxes"), options.get("focal_px"), vertices=False)
+    return Look(**{"hypotheses": 2, "seed": 0, "boxes": None, "focal_px": None, "vertices": False, **options})
 
 
 def test_a_person_has_the_same_answer_to_the_last_bit_alone_and_in_a_batch(replica, request_of):
@@ -77,3 +77,25 @@ def test_it_describes_what_it_runs(replica, recoverer):
     assert described.body_model == recoverer.body.name
     assert described.models == recoverer.models
     assert described.faces == len(recoverer.body.faces)
+
+
+def test_answers_are_drawn_to_keypoints_and_words_on_request(replica, picture):
+    def ask(people: int = 1, **options):
+        return asyncio.run(replica.look(picture(people, size=(96, 96)), look(hypotheses=9, **options)))
+
+    [plain], [refined] = ask().recoveries, ask(refine=True).recoveries
+    assert plain.refinement is None and refined.refinement.off_after < refined.refinement.off_before
+    [said] = ask(text="The left arm is raised straight up.").recoveries
+    assert said.refinement.told == {"left_upper_arm": "up"}
+    assert said.refinement.told_after > said.refinement.told_before
+    assert "nothing was understood" in str(ask(text="purple monkeys"))
+    assert "2 were found" in str(ask(2, text="The left arm is raised straight up."))
+    assert ask(2, text="The left arm is raised.", boxes=[[0.0, 0.0, 48.0, 96.0]]).recoveries
+
+
+def test_keypoints_that_are_given_take_the_detectors_place(replica, picture):
+    given = [(20.0 + index, 10.0 + 3 * index, 1.0) for index in range(23)]
+    seen = asyncio.run(replica.look(picture(2, size=(96, 96)), look(keypoints=[given])))
+    [recovery] = seen.recoveries
+    np.testing.assert_array_equal(recovery.person.keypoints_px, np.array(given, np.float32))
+    assert recovery.refinement.given_keypoints
