@@ -150,7 +150,7 @@ class LabelConfig(_Closed):
     hypotheses: int = Field(ge=1, le=1000)
     seed: int = Field(ge=0, lt=2**63)
     refine: Literal["off", "keypoints", "captions"]
-    """What hypotheses are drawn to before they are scored; captions are a model's, and are followed beside keypoints."""
+    """What hypotheses are drawn to before they are scored; captions are a model's, beside keypoints."""
     base: str
     scorer: str
     body: str
@@ -170,8 +170,8 @@ class LabelConfig(_Closed):
     def _captions_of_a_model(self) -> "LabelConfig":
         if self.refine == "captions" and self.captions.engine == "pose":
             raise ValueError(
-                "captions of the pose say nothing that the pose doesn't; name a model's with captions.engine, or refine to"
-                " keypoints"
+                "captions of the pose say nothing that the pose doesn't; name a model's with captions.engine, or"
+                " refine to keypoints"
             )
         return self
 

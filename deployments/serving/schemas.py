@@ -107,8 +107,8 @@ class RefinementAnswer(_Closed):
     """What drawing a person's answer to its evidence did."""
 
     off_before: Finite = Field(
-        description="Mean distance of the unguided noise-free answer's keypoints from those that were seen or given, by "
-        "confidence; shares of the crop's side."
+        description="Mean distance of the unguided noise-free answer's keypoints from those that were seen or given, "
+        "by confidence; shares of the crop's side."
     )
     off_after: Finite = Field(description="The same of this answer.")
     moved_mm: Finite = Field(
