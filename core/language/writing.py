@@ -13,7 +13,6 @@ from jaxtyping import Float
 
 from alignhmr.core.language.facts import BY_NAME, FACTS, PARTS
 from alignhmr.core.language.lexicon import HELD_OUT, WORDINGS, WORDS, clause
-from alignhmr.core.language.posecodes import posecodes, said
 
 Structure = Literal["sentences", "listed", "joined", "headed", "contrasted"]
 _SEEN = tuple(range(WORDINGS - HELD_OUT))
@@ -98,6 +97,9 @@ def brief(categories: Mapping[str, str]) -> dict[str, str]:
 
 def caption_from_joints(joints_cam_m: Float[np.ndarray, "24 3"]) -> dict[str, str]:
     """A short text for each of ``PARTS``, in plain style, from joints in the camera frame (y down)."""
+    # Here, not above: reading and writing need no torch, and a stage that writes imports nothing that slow.
+    from alignhmr.core.language.posecodes import posecodes, said
+
     return write(brief(said(posecodes(np.asarray(joints_cam_m, np.float64)).categories())))
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from alignhmr.core.body.skeleton import JOINTS, KEYPOINTS
-from alignhmr.core.language.posecodes import PARTS
+from alignhmr.core.language.facts import PARTS
 
 SCHEMA_VERSION = 1
 

@@ -262,3 +262,13 @@ def test_summaries_count_pictures_people_and_errors(output):
     assert summary(table())["rows"] == 0
     path = f"{output.path}/rows/{parts[0]['file']}"
     assert pq.read_schema(path).equals(row_schema(2)), "the summary rides in the metadata"
+
+
+def test_processes_that_read_and_write_load_no_models() -> None:
+    """Ray starts them as they are needed, a core each: torch would cost every one of them seconds and memory."""
+    names = ("reading", "writing", "captioning", "model_captions", "recovering")
+    code = "; ".join([f"import alignhmr.deployments.labeling.{name}" for name in names])
+    done = subprocess.run(
+        [sys.executable, "-c", f"import sys; {code}; sys.exit('torch' in sys.modules)"], check=False
+    )
+    assert done.returncode == 0
