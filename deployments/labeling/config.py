@@ -149,7 +149,7 @@ class Resources(_Closed):
 class LabelConfig(_Closed):
     hypotheses: int = Field(ge=1, le=1000)
     seed: int = Field(ge=0, lt=2**63)
-    refine: Literal["off", "keypoints", "captions"]
+    refine: Literal["none", "keypoints", "captions"]
     """What hypotheses are drawn to before they are scored; captions are a model's, beside keypoints."""
     base: str
     scorer: str

@@ -123,7 +123,7 @@ class Score(_PersonStage):
 
     def __init__(
         self, models: Models, ledger: ActorHandle, *, hypotheses: int, seed: int, limit_s: float | None = None,
-        rule: MiningRule | None = None, models_told: Mapping[str, str] | None = None, refine: str = "off",
+        rule: MiningRule | None = None, models_told: Mapping[str, str] | None = None, refine: str = "none",
         ending: Callable[[pa.Table], pa.Table] | None = None,
     ) -> None:  # fmt: skip
         """``refine`` as in ``LabelConfig``; ``ending`` is what a captioner does to scored rows."""
@@ -149,7 +149,7 @@ class Score(_PersonStage):
 
         sight, hypotheses = unpack(row["bodies"], self.recoverer.device)
         request, refiner = self.request(row), None
-        if self.refine != "off":
+        if self.refine != "none":
             said = row["captions"] if self.refine == "captions" else None
             refiner = self.recoverer.refiner(request.person, prompt_of(said), sight, hypotheses)
         return self.columns_of(self.recoverer.judged(request, sight, hypotheses, refiner))

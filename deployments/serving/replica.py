@@ -101,7 +101,7 @@ class Replica:
         started = time.perf_counter()
         picture = decode(data, max_pixels=self.max_pixels)
         decoded = time.perf_counter()
-        boxes = () if look.boxes is None else _boxes_inside(look.boxes, picture.size)
+        boxes = [] if look.boxes is None else list(_boxes_inside(look.boxes, picture.size))
         given = [(np.array(rows, np.float32), None) for rows in look.keypoints or ()]
         people = prompts.people_of(self.recoverer, picture, boxes, given)
         return picture, people, {"decode": (decoded - started) * 1e3, "find": _ms_since(decoded)}

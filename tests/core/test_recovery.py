@@ -275,18 +275,19 @@ def test_few_hypotheses_can_be_refined(recoverer: Recoverer, made, hypotheses: i
 
 
 def test_what_is_said_is_followed(recoverer: Recoverer, made) -> None:
-    request = replace(made[1][0], prompt=Prompt("The left arm is raised straight up. Purple monkeys."))
-    [answer] = recoverer.recover_batch([request])
-    report = answer.refinement
-    assert (
-        report is not None and report.told["left_upper_arm"] == "up" and report.unread == ("purple monkeys",)
+    prompt = Prompt("The left arm is raised straight up. Purple monkeys.")
+    plain = recoverer.recover_batch(made[1][:8])
+    said = recoverer.recover_batch([replace(request, prompt=prompt) for request in made[1][:8]])
+    reports = [answer.refinement for answer in said if answer.refinement is not None]
+    assert all(report.told["left_upper_arm"] == "up" for report in reports)
+    assert all(report.unread == ("purple monkeys",) for report in reports)
+    before, after = (
+        np.array([getattr(report, f"told_{when}") for report in reports]) for when in ("before", "after")
     )
-    assert report.told_before is not None and report.told_after is not None
-    assert report.told_after > report.told_before
-    plain = recoverer.recover_batch([made[1][0]])[0]
-    wrist = [a.hypotheses.joints_cam_m[a.selected] for a in (plain, answer)]
-    heights = [joints[16, 1] - joints[18, 1] for joints in wrist]  # y points down
-    assert heights[1] > heights[0] + 0.05
+    assert len(after) == 8 and before.sum() <= 1 and after.sum() >= 6
+    joints = [np.stack([a.hypotheses.joints_cam_m[a.selected] for a in answers]) for answers in (plain, said)]
+    heights = [some[:, 16, 1] - some[:, 18, 1] for some in joints]  # y points down
+    assert (heights[1] > heights[0] + 0.05).sum() >= 6
 
 
 def test_a_text_of_which_nothing_is_understood_is_refused(recoverer: Recoverer, made) -> None:

@@ -79,6 +79,17 @@ def test_it_describes_what_it_runs(replica, recoverer):
     assert described.faces == len(recoverer.body.faces)
 
 
+@pytest.fixture
+def unbatched(monkeypatch) -> None:
+    """People are recovered without Serve, whose batching needs a deployment around it."""
+
+    async def alone(self: Replica, request: RecoveryRequest):
+        return self._recover([request])[0], 0.0
+
+    monkeypatch.setattr(Replica, "_recover_people", alone)
+
+
+@pytest.mark.usefixtures("unbatched")
 def test_answers_are_drawn_to_keypoints_and_words_on_request(replica, picture):
     def ask(people: int = 1, **options):
         return asyncio.run(replica.look(picture(people, size=(96, 96)), look(hypotheses=9, **options)))
@@ -93,6 +104,7 @@ def test_answers_are_drawn_to_keypoints_and_words_on_request(replica, picture):
     assert ask(2, text="The left arm is raised.", boxes=[[0.0, 0.0, 48.0, 96.0]]).recoveries
 
 
+@pytest.mark.usefixtures("unbatched")
 def test_keypoints_that_are_given_take_the_detectors_place(replica, picture):
     given = [(20.0 + index, 10.0 + 3 * index, 1.0) for index in range(23)]
     seen = asyncio.run(replica.look(picture(2, size=(96, 96)), look(keypoints=[given])))
