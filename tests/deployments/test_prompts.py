@@ -87,6 +87,15 @@ def test_who_is_given_stands_in_the_box_that_is_said_told_or_drawn():
     assert not found.keypoints_px.any()
 
 
+@pytest.mark.parametrize("rows", [[[0, 0, 0]] * 23, [[500, 500, 1]] * 23, [[40, 40, 1]] * 23])
+def test_keypoints_that_take_up_no_room_are_refused(rows):
+    picture = Picture(np.zeros((90, 80, 3), np.uint8), "")
+    with pytest.raises(
+        InputError, match=r"person 0 that are seen take up no room in the picture \(80 x 90 px\)"
+    ):
+        prompts.people_of(Boxed(), picture, [], [(np.array(rows, np.float32), None)])  # type: ignore[arg-type]
+
+
 def test_a_prompt_is_made_only_of_what_was_asked():
     assert prompts.prompt_of(False, None, given_keypoints=False) is None
     assert prompts.prompt_of(True, None, given_keypoints=False) == Prompt()
