@@ -74,8 +74,8 @@ def people_of(
         if x1 - x0 < 1 or y1 - y0 < 1:
             width, height = picture.size
             raise InputError(
-                f"the keypoints of person {number} that are seen take up no room in the picture ({width} x {height} px);"
-                " give them in its pixels, with a confidence above 0"
+                f"the keypoints of person {number} that are seen take up no room in the picture ({width} x {height}"
+                " px); give them in its pixels, with a confidence above 0"
             )
     people = recoverer.from_boxes(picture, np.stack(boxes_px))
     return [replace(person, keypoints_px=points) for person, (points, _) in zip(people, given, strict=True)]
