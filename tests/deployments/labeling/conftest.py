@@ -118,7 +118,7 @@ class FakeRecoverer:
         sight = Sight(points, torch.tensor([[50.0, 50.0, 100.0]]), torch.ones(1), torch.ones(1, 2))
         return sight, bodies
 
-    def judged(self, request, sight, bodies) -> Recovery:
+    def judged(self, request, sight, bodies, refiner=None) -> Recovery:
         order = round(request.person.score * 255)
         if order == SCORER_DIES:
             os.kill(os.getpid(), signal.SIGKILL)
