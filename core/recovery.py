@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 from alignhmr.core.body.model import BodyModel
@@ -309,13 +309,11 @@ class Recoverer:
 
     def _outside(self, person: Person, sight: Sight) -> Tensor | None:
         """Distance from the person's silhouette over the crop, in half crops; None without one."""
-        x, y, side = sight.crop_px[0].tolist()
-        silhouette = silhouette_over(person, SquareCrop((x, y), side), SILHOUETTE_PX)
+        silhouette = _silhouette(person, sight)
         return None if silhouette is None else self._tensor(distance_outside(silhouette))[None]
 
     def _evidence(self, person: Person, sight: Sight) -> Evidence:
-        x, y, side = sight.crop_px[0].tolist()
-        silhouette = silhouette_over(person, SquareCrop((x, y), side), SILHOUETTE_PX)
+        silhouette = _silhouette(person, sight)
         if silhouette is None:
             silhouette = np.zeros((SILHOUETTE_PX, SILHOUETTE_PX))
         detector_3d = person.keypoints_3d_m
@@ -336,6 +334,12 @@ class Recoverer:
 
     def _tensor(self, value) -> Tensor:
         return torch.as_tensor(np.asarray(value), dtype=torch.float32, device=self.device)
+
+
+def _silhouette(person: Person, sight: Sight) -> UInt8[np.ndarray, "side side"] | None:
+    """Over the crop; None where the detector gave none."""
+    x, y, side = sight.crop_px[0].tolist()
+    return silhouette_over(person, SquareCrop((x, y), side), SILHOUETTE_PX)
 
 
 def _drawn_of(hyps: int) -> int:
