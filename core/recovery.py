@@ -33,13 +33,13 @@ from alignhmr.core.geometry.rotations import matrix_to_axis_angle
 from alignhmr.core.perception.detector import Detector, load_detector
 from alignhmr.core.perception.silhouettes import SILHOUETTE_PX, distance_outside, silhouette_over
 from alignhmr.core.perception.views import shrunk, with_views
-from alignhmr.core.placement import Bodies, place, together
+from alignhmr.core.placement import Bodies, first, place, together
 from alignhmr.core.records import Hypotheses, Intrinsics, Person, Picture, Recovery
 from alignhmr.core.refinement import Prompt, Refiner, denoised_again
 from alignhmr.core.scoring.confidence import ErrorConfidence, JointConfidence
 from alignhmr.core.scoring.evidence import Claim, Evidence
 from alignhmr.core.scoring.scorer import HMRScorer, Rating
-from alignhmr.core.scoring.selection import AGREEMENT, BEST, LEAST, agreement, mean_of_best
+from alignhmr.core.scoring.selection import BEST, LEAST, mean_of_best
 from alignhmr.core.scoring.vetoes import vetoes
 from alignhmr.core.synthetic.contact import radii_of
 
@@ -171,9 +171,9 @@ class Recoverer:
         return sight, place(unpack(drawn), self.body, sight)
 
     @torch.no_grad()
-    def rate(self, person: Person, sight: Sight, bodies: Bodies) -> Rating:
-        """What the scorer makes of bodies that are claimed to be the person."""
-        return self.scorer(self._evidence(person, sight), Claim.of(bodies, sight.crop_px))
+    def rate(self, person: Person, sight: Sight, bodies: Bodies, drawn: Bodies) -> Rating:
+        """What the scorer makes of bodies that are claimed to be the person, of whom the base has drawn others."""
+        return self.scorer(self._evidence(person, sight, drawn), Claim.of(bodies, sight.crop_px))
 
     def vetoes(self, recovery: Recovery) -> dict[str, Bool[np.ndarray, "hyps"]]:
         """Which hypotheses are out of the question, and why (``scoring/vetoes.py``)."""
@@ -231,12 +231,9 @@ class Recoverer:
         drawn = bodies.transl_cam_m.shape[1]
         refined = answer = None if refiner is None else refiner(bodies)
         bodies = bodies if refined is None else refined.bodies
-        seen = self.scorer.look(self._evidence(person, sight))
+        seen = self.scorer.look(self._evidence(person, sight, first(bodies, _drawn_of(hyps))))
         rating = self.scorer.rate(seen, Claim.of(bodies, sight.crop_px))
-        agreed = agreement(bodies.joints_m[:, : _drawn_of(hyps)])
-        if agreed.shape[1] < drawn:
-            agreed = torch.cat([agreed, agreement(bodies.joints_m)[:, agreed.shape[1] :]], 1)
-        score, error_mm = rating.score + AGREEMENT * agreed, rating.error_mm
+        score, error_mm = rating.score, rating.error_mm
         selected, interval = int(score[0].argmax()), None
         if drawn < hyps:
             mean = place(mean_of_best(score, bodies.parameters, BEST), self.body, sight)
@@ -245,8 +242,7 @@ class Recoverer:
                 mean = answer.bodies
             bodies = together([bodies, mean])
             rating = self.scorer.rate(seen, Claim.of(mean, sight.crop_px))
-            of_mean = rating.score + AGREEMENT * agreement(bodies.joints_m)[:, -1:]
-            score, error_mm = torch.cat([score, of_mean], 1), torch.cat([error_mm, rating.error_mm], 1)
+            score, error_mm = torch.cat([score, rating.score], 1), torch.cat([error_mm, rating.error_mm], 1)
             selected = drawn
         report = None
         if refiner is not None and refined is not None and answer is not None:
@@ -312,7 +308,7 @@ class Recoverer:
         silhouette = _silhouette(person, sight)
         return None if silhouette is None else self._tensor(distance_outside(silhouette))[None]
 
-    def _evidence(self, person: Person, sight: Sight) -> Evidence:
+    def _evidence(self, person: Person, sight: Sight, drawn: Bodies) -> Evidence:
         silhouette = _silhouette(person, sight)
         if silhouette is None:
             silhouette = np.zeros((SILHOUETTE_PX, SILHOUETTE_PX))
@@ -323,7 +319,7 @@ class Recoverer:
         def told(value: np.ndarray | None) -> Tensor:
             return torch.tensor([value is not None], device=self.device)
 
-        return Evidence(
+        observed = Evidence.observed(
             self._condition(person, sight, self.scorer),
             sight.crop_px,
             self._tensor(detector_3d)[None],
@@ -331,6 +327,7 @@ class Recoverer:
             self._tensor(silhouette)[None] / 255,
             told(person.mask),
         )
+        return observed.with_proposals(Claim.of(drawn, sight.crop_px))
 
     def _tensor(self, value) -> Tensor:
         return torch.as_tensor(np.asarray(value), dtype=torch.float32, device=self.device)

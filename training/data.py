@@ -79,7 +79,7 @@ class People:
     def evidence(self, side_px: int | None = None) -> Evidence:
         """What a scorer is shown that sees crops of this size."""
         silhouettes = torch.zeros(len(self), SILHOUETTE_PX, SILHOUETTE_PX)
-        return Evidence(
+        return Evidence.observed(
             self.condition(side_px), self.crop_px, self.detector_3d_m, self.has_detector_3d > 0, silhouettes,
             torch.zeros(len(self), dtype=torch.bool),
         )  # fmt: skip

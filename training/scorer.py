@@ -6,6 +6,7 @@ looks like, where the base never gets there). Evidence is taken away at random, 
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,7 +22,7 @@ from alignhmr.core.geometry.rotations import axis_angle_to_matrix
 from alignhmr.core.metrics.hypotheses import four_figures
 from alignhmr.core.metrics.positions import mpjpe_mm, pa_mpjpe_mm, pa_pve_mm, pve_mm, root_errors_mm
 from alignhmr.core.metrics.ranking import spearman
-from alignhmr.core.placement import Bodies, place
+from alignhmr.core.placement import Bodies, place, together
 from alignhmr.core.scoring.evidence import Claim, Evidence
 from alignhmr.core.scoring.scorer import HMRScorer, Rating, ranking_loss
 from alignhmr.core.synthetic.observations import Observations
@@ -58,6 +59,8 @@ class ScorerDropRates:
     keypoints: float = 0.1
     detector_3d: float = 0.15
     silhouette: float = 0.15
+    proposals: float = 0.1
+    """What the base drew of them, taken together."""
     generator: float = 0.15
     """That the hypotheses are drawn without the picture, and as often without keypoints."""
 
@@ -76,7 +79,7 @@ class Group:
 def evidence_of(batch: Observations) -> Evidence:
     """All that was observed of made people."""
     has_3d = batch.detector_3d_m.abs().sum((-1, -2)) > 0
-    return Evidence(
+    return Evidence.observed(
         batch.condition(), batch.crop_px, batch.detector_3d_m, has_3d, batch.silhouettes, batch.has_silhouette
     )
 
@@ -98,7 +101,7 @@ class GroupSampler:
         """What is drawn for a person depends on the person's row in the whole batch."""
         rows = rows or Rows.whole(len(batch))
         device = batch.betas.device
-        draw = torch.rand(rows.of, 6, generator=generator)[rows.index].to(device)
+        draw = torch.rand(rows.of, 7, generator=generator)[rows.index].to(device)
         seeds = torch.randint(2**31, (rows.of,), generator=generator)[rows.index]
         condition, evidence = batch.condition(), evidence_of(batch)
         if drop:
@@ -106,18 +109,16 @@ class GroupSampler:
         each = [torch.Generator().manual_seed(int(seed)) for seed in seeds]
         noise = torch.stack([hypothesis_noise(self.own, one) for one in each]).to(device)
         drawn = unpack(self.base.sample(self._resized(condition), noise))
-        if self.perturbed:
-            near = self._perturb(batch, each)
-            drawn = BodyParameters(
-                torch.cat([drawn.rotations, near.rotations], 1),
-                torch.cat([drawn.betas, near.betas], 1),
-                torch.cat([drawn.camera, near.camera], 1),
-            )
         bodies = place(drawn, self.body, batch)
+        evidence = evidence.with_proposals(Claim.of(bodies, batch.crop_px))
+        if drop:
+            evidence = evidence.keep(proposals=draw[:, 6] >= self.rates.proposals)
+        if self.perturbed:
+            bodies = together([bodies, place(self._perturb(batch, each), self.body, batch)])
         return Group(evidence, Claim.of(bodies, batch.crop_px), *self._errors(bodies, batch), batch)
 
     def _dropped(
-        self, condition: Condition, evidence: Evidence, draw: Float[Tensor, "people 6"]
+        self, condition: Condition, evidence: Evidence, draw: Float[Tensor, "people 7"]
     ) -> tuple[Condition, Evidence]:
         r = self.rates
         without_image = draw[:, 0] < r.generator
@@ -240,13 +241,22 @@ def evaluate(
     scorer: HMRScorer, base: BaseModel, body: BodyModel, batch: Observations, *, hyps: int = 20, seed: int = 99
 ) -> dict[str, float]:  # fmt: skip
     """Rank correlation within a person, and the four figures, on the base model's own hypotheses."""
-    scorer.eval()
     sampler = GroupSampler(base, body, own=hyps, perturbed=0)
     device = next(scorer.parameters()).device
     parts = [batch.take(slice(start, start + 32)).to(device) for start in range(0, len(batch), 32)]
-    groups = [
-        sampler(part, torch.Generator().manual_seed(seed + i), drop=False) for i, part in enumerate(parts)
-    ]
+    return judged(
+        scorer,
+        [
+            sampler(part, torch.Generator().manual_seed(seed + index), drop=False)
+            for index, part in enumerate(parts)
+        ],
+    )
+
+
+@torch.no_grad()
+def judged(scorer: HMRScorer, groups: Sequence[Group]) -> dict[str, float]:
+    """What ``evaluate`` says, of groups that are there."""
+    scorer.eval()
     ratings = [scorer(group.evidence, group.claim) for group in groups]
     scores = torch.cat([rating.score for rating in ratings]).cpu().numpy()
     expected_mm = torch.cat([rating.error_mm for rating in ratings]).cpu().numpy()

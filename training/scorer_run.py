@@ -113,7 +113,7 @@ class ScorerRun:
         scorer = HMRScorer(self.recipe.model)
         if scorer.image is not None:
             theirs = self.base.encoder.image
-            if isinstance(theirs, type(scorer.image)) and _alike(theirs, scorer.image):
+            if theirs is not None and _alike(theirs, scorer.image):
                 scorer.image.load_state_dict(theirs.state_dict())
             elif isinstance(scorer.image, PointTokens):
                 scorer.image.backbone.read(fetch("backbone") / "efficientnet-lite0.pth")
@@ -135,7 +135,8 @@ class ScorerRun:
             if scorer.image is not None:
                 for parameter in scorer.image.frozen():
                     parameter.requires_grad_(False)
-                slow = scorer.image.pretrained()
+                lent = _alike(self.base.encoder.image, scorer.image)
+                slow = list(scorer.image.parameters()) if lent else scorer.image.pretrained()
             trainer = Trainer(scorer, scorer.parameters(), recipe.loop, slow)
             groups = scorer_training.GroupSampler(*there(), recipe.own, recipe.perturbed, recipe.drop)
             return trainer, scorer_training.ScorerStep(scorer, groups, self.seed, recipe.losses, rows)
@@ -182,8 +183,10 @@ class ScorerRun:
         )
 
 
-def _alike(one: ImageEncoder, other: ImageEncoder) -> bool:
-    """Whether both look at pictures of one size, and weights of the one fit the other."""
+def _alike(one: ImageEncoder | None, other: ImageEncoder) -> bool:
+    """Whether both are of a kind, look at pictures of one size, and weights of the one fit the other."""
+    if not isinstance(one, type(other)):
+        return False
     shapes, theirs = (
         {name: value.shape for name, value in each.state_dict().items()} for each in (one, other)
     )

@@ -7,8 +7,12 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from alignhmr.core.diffusion.condition import Condition, to_crop
+from alignhmr.core.diffusion.image_tokens import POINTS
 from alignhmr.core.geometry.rotations import matrix_to_sixd
 from alignhmr.core.placement import Bodies
+
+LEAST_PROPOSALS = 2
+"""Hypotheses of a person from which on they say how sure the generator is."""
 
 
 @dataclass(frozen=True)
@@ -24,13 +28,31 @@ class Evidence:
     silhouettes: Float[Tensor, "people 32 32"]
     """Share of each cell of the crop that the person covers; zeros where nobody looked."""
     has_silhouette: Bool[Tensor, "people"]
+    proposed_m: Float[Tensor, "people points 3"]
+    """Where the generator believes that joints and keypoints are, the mean of its hypotheses: camera axes, about the
+    root joint; zeros where there are none."""
+    unsure_m: Float[Tensor, "people points"]
+    """How far its hypotheses stray from there: root of the mean square."""
+    has_proposals: Bool[Tensor, "people"]
+
+    @classmethod
+    def observed(
+        cls, condition: Condition, crop_px: Tensor, detector_3d_m: Tensor, has_detector_3d: Tensor,
+        silhouettes: Tensor, has_silhouette: Tensor,
+    ) -> "Evidence":  # fmt: skip
+        """What was seen of people of whom nothing was drawn yet."""
+        nowhere = crop_px.new_zeros(len(crop_px), POINTS, 3)
+        return cls(
+            condition, crop_px, detector_3d_m, has_detector_3d, silhouettes, has_silhouette,
+            nowhere, nowhere[..., 0], torch.zeros_like(has_silhouette),
+        )  # fmt: skip
 
     def __len__(self) -> int:
         return len(self.condition)
 
     def keep(
         self, image: Tensor | None = None, keypoints: Tensor | None = None, detector_3d: Tensor | None = None,
-        silhouette: Tensor | None = None,
+        silhouette: Tensor | None = None, proposals: Tensor | None = None,
     ) -> "Evidence":  # fmt: skip
         """Evidence only for those where the mask says so; no mask keeps the kind as it is."""
         kept = replace(self, condition=self.condition.keep(image, keypoints))
@@ -46,7 +68,27 @@ class Evidence:
                 silhouettes=kept.silhouettes * silhouette[:, None, None],
                 has_silhouette=kept.has_silhouette & silhouette,
             )
+        if proposals is not None:
+            kept = replace(
+                kept,
+                proposed_m=kept.proposed_m * proposals[:, None, None],
+                unsure_m=kept.unsure_m * proposals[:, None],
+                has_proposals=kept.has_proposals & proposals,
+            )
         return kept
+
+    def with_proposals(self, claim: "Claim") -> "Evidence":
+        """Beside what was observed, what the generator drew of each; fewer than two hypotheses say nothing."""
+        if claim.points_m.shape[1] < LEAST_PROPOSALS:
+            return self
+        mean = claim.points_m.mean(1)
+        off = claim.points_m - mean[:, None]
+        return replace(
+            self,
+            proposed_m=mean,
+            unsure_m=off.square().sum(-1).mean(1).sqrt(),
+            has_proposals=torch.ones_like(self.has_proposals),
+        )
 
 
 @dataclass(frozen=True)

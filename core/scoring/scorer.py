@@ -93,7 +93,7 @@ class HMRScorer(nn.Module):
             self.from_whole = nn.Linear(self.image.whole_width, c.width)
             extra = _LOCAL
         self.from_look = nn.Linear(3, c.width)
-        self.missing = nn.Parameter(torch.zeros(5, c.width))
+        self.missing = nn.Parameter(torch.zeros(6, c.width))
         self.token_in = nn.Linear(_TOKEN_SIZE + extra, c.token_width)
         self.identity = nn.Parameter(torch.randn(POINTS, c.token_width) * 0.1)
         self.to_token = nn.Linear(c.width, c.token_width)
@@ -133,7 +133,7 @@ class HMRScorer(nn.Module):
         has = torch.stack(
             [
                 condition.has_image, condition.has_keypoints, condition.has_look, evidence.has_detector_3d,
-                evidence.has_silhouette,
+                evidence.has_silhouette, evidence.has_proposals,
             ],
             -1,
         )  # fmt: skip
@@ -214,10 +214,17 @@ class HMRScorer(nn.Module):
         parts += [torch.cat([nothing.expand(-1, -1, -1, found.shape[-1]), found], -2), has_3d]
 
         parts += [_at(evidence.silhouettes[:, None], xy), flag(evidence.has_silhouette)]
+
+        # What the generator believes, and how sure it is: in metres, and in its own measure.
+        has_proposals = flag(evidence.has_proposals)
+        apart = (points - spread(evidence.proposed_m)) * has_proposals
+        unsure = spread(evidence.unsure_m[..., None])
+        far = apart.norm(dim=-1, keepdim=True)
+        parts += [5 * apart, 5 * far, far / (unsure + 0.02), 5 * unsure, has_proposals]
         return torch.cat(parts, -1)
 
 
-_TOKEN_SIZE = 2 + 3 + (1 + 3 + 1 + 2 + 1 + 1) + 2 + (3 + 2 + 1) + (3 + 3 + 1) + 1 + 2
+_TOKEN_SIZE = 2 + 3 + (1 + 3 + 1 + 2 + 1 + 1) + 2 + (3 + 2 + 1) + (3 + 3 + 1) + 1 + 2 + (3 + 1 + 1 + 1 + 1)
 
 
 def _at(

@@ -11,23 +11,12 @@ from torch import Tensor
 from alignhmr.core.diffusion.parameters import BodyParameters
 from alignhmr.core.geometry.rotations import nearest_rotation
 
-AGREEMENT = 8.0
-"""Of ``agreement`` in the score by which hypotheses are ranked: chosen on held-out people (README of this folder)."""
 BEST = 5
-"""Hypotheses whose mean is the answer: chosen there, too."""
-ZERO_NOISE = 0.7
+"""Hypotheses whose mean is the answer: chosen on held-out people (README of this folder)."""
+ZERO_NOISE = 0.3
 """Weight of the zero-noise answer in that mean; the best share the rest. Chosen there."""
 LEAST = 8
 """Hypotheses from which on there is such a mean; among fewer the best-scored is chosen."""
-
-
-def agreement(joints_m: Float[Tensor, "people hyps joints 3"]) -> Float[Tensor, "people hyps"]:
-    """Minus the distance of each hypothesis from the mean of all of its person, in metres; 0 where there is one.
-
-    Hypotheses are draws from what the generator believes: far from their mean is unlikely, whatever the picture says.
-    """
-    relative = joints_m - joints_m[..., :1, :]
-    return -(relative - relative.mean(1, keepdim=True)).norm(dim=-1).mean(-1)
 
 
 def mean_of_best(

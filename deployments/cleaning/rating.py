@@ -91,7 +91,7 @@ def rated(recoverer: Recoverer, sighting: Sighting, request: RecoveryRequest) ->
     """The label is judged where it says that the person stands; one look at the picture serves label and answers."""
     sight, answers = recoverer.hypothesise(request)
     label = _labelled(recoverer, sighting, sight)
-    rating = recoverer.rate(request.person, sight, together([label, answers]))
+    rating = recoverer.rate(request.person, sight, together([label, answers]), answers)
     expected = rating.error_mm[0].numpy()
     if recoverer.error_confidence is not None:
         expected = recoverer.error_confidence.of(expected)[:, 0]

@@ -181,7 +181,7 @@ def timed(recoverer: Recoverer, request: RecoveryRequest) -> tuple[float, float]
     began = time.perf_counter()
     sight, bodies = recoverer.hypothesise(request)
     made = time.perf_counter()
-    recoverer.rate(request.person, sight, bodies)
+    recoverer.rate(request.person, sight, bodies, bodies)
     return 1000 * (made - began), 1000 * (time.perf_counter() - made)
 
 

@@ -28,14 +28,17 @@ def evidence_of(people: int = 3) -> Evidence:
     )  # fmt: skip
     everyone = torch.ones(people, dtype=torch.bool)
     silhouettes = torch.rand(people, 32, 32, generator=torch.Generator().manual_seed(2))
-    return Evidence(condition, crop, normal(people, 23, 3, seed=3), everyone, silhouettes, everyone)
+    observed = Evidence.observed(
+        condition, crop, normal(people, 23, 3, seed=3), everyone, silhouettes, everyone
+    )
+    return observed.with_proposals(claim_of(people, 7, seed=8))
 
 
-def claim_of(people: int = 3, hyps: int = 5) -> Claim:
-    points = 0.4 * normal(people, hyps, POINTS, 3, seed=6)
+def claim_of(people: int = 3, hyps: int = 5, seed: int = 4) -> Claim:
+    points = 0.4 * normal(people, hyps, POINTS, 3, seed=seed + 2)
     return Claim(
-        normal(people, hyps, 144, seed=4), normal(people, hyps, 10, seed=5), points - points[..., :1, :],
-        0.5 * normal(people, hyps, POINTS, 2, seed=7),
+        normal(people, hyps, 144, seed=seed), normal(people, hyps, 10, seed=seed + 1),
+        points - points[..., :1, :], 0.5 * normal(people, hyps, POINTS, 2, seed=seed + 3),
     )  # fmt: skip
 
 
@@ -88,7 +91,7 @@ def test_the_picture_is_looked_at_once(scorer, monkeypatch) -> None:
     assert looked == [2]
 
 
-@pytest.mark.parametrize("kind", ["image", "keypoints", "detector_3d", "silhouette"])
+@pytest.mark.parametrize("kind", ["image", "keypoints", "detector_3d", "silhouette", "proposals"])
 def test_each_kind_of_evidence_counts_and_none_is_needed(scorer, kind) -> None:
     evidence, claim = evidence_of(), claim_of()
     nobody = torch.zeros(3, dtype=torch.bool)
@@ -98,9 +101,23 @@ def test_each_kind_of_evidence_counts_and_none_is_needed(scorer, kind) -> None:
     if kind == "silhouette":
         spoilt = replace(without, silhouettes=without.silhouettes * 0)
         torch.testing.assert_close(scorer(spoilt, claim).score, scorer(without, claim).score)
-    nothing = evidence.keep(nobody, nobody, nobody, nobody)
+    nothing = evidence.keep(nobody, nobody, nobody, nobody, nobody)
     rated = scorer(nothing, claim)
     assert all(torch.isfinite(part).all() for part in vars(rated).values())
+
+
+def test_proposals_are_a_mean_and_how_far_they_stray() -> None:
+    claim, crop = claim_of(), torch.tensor([[200.0, 200.0, 300.0]]).expand(3, -1)
+    nothing = torch.zeros(3, dtype=torch.bool)
+    condition = make_condition(torch.zeros(3, 23, 3), crop, torch.full((3,), 500.0), torch.zeros(3, 2))
+    bare = Evidence.observed(condition, crop, torch.zeros(3, 23, 3), nothing, torch.zeros(3, 32, 32), nothing)
+    told = bare.with_proposals(claim)
+    assert told.has_proposals.all() and not bare.has_proposals.any()
+    torch.testing.assert_close(told.proposed_m, claim.points_m.mean(1))
+    by_hand = claim.points_m.var(1, correction=0).sum(-1).sqrt()
+    torch.testing.assert_close(told.unsure_m, by_hand)
+    alone = Claim(*(part[:, :1] for part in vars(claim).values()))
+    assert not bare.with_proposals(alone).has_proposals.any(), "one hypothesis doesn't say how sure it is"
 
 
 def test_where_a_joint_is_claimed_to_be_matters(scorer) -> None:

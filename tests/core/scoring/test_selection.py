@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from alignhmr.core.diffusion.parameters import BodyParameters
 from alignhmr.core.geometry.rotations import axis_angle_to_matrix, nearest_rotation
-from alignhmr.core.scoring.selection import agreement, mean_of_best
+from alignhmr.core.scoring.selection import mean_of_best
 
 
 def bodies(people: int = 2, hyps: int = 6, spread: float = 0.3) -> BodyParameters:
@@ -56,12 +56,3 @@ def test_only_the_best_scored_count() -> None:
     torch.testing.assert_close(half.betas[:, 0], (best.betas.mean(1) + drawn.betas[:, 0]) / 2)
     zero_noise = mean_of_best(scores, drawn, 5, 1.0)
     torch.testing.assert_close(zero_noise.rotations[:, 0], drawn.rotations[:, 0], atol=1e-5, rtol=0)
-
-
-def test_agreement_is_about_the_others_and_nothing_else() -> None:
-    joints = torch.zeros(1, 5, 24, 3)
-    joints[0, 4, 1:] = 0.5
-    found = agreement(joints)
-    assert found.argmin().item() == 4 and torch.equal(found[0, :4], found[0, :1].expand(4))
-    torch.testing.assert_close(agreement(joints + 3.0), found)  # where the body stands doesn't matter
-    assert agreement(joints[:, :1]).tolist() == [[0.0]]
