@@ -137,6 +137,7 @@ class _ScorerDrop(_Closed):
     keypoints: float = Field(ge=0, le=1)
     detector_3d: float = Field(ge=0, le=1)
     silhouette: float = Field(ge=0, le=1)
+    proposals: float = Field(ge=0, le=1)
     generator: float = Field(ge=0, le=0.5)
 
 
