@@ -11,8 +11,8 @@ from torch import Tensor
 
 from alignhmr.core.diffusion.parameters import BodyParameters
 from alignhmr.core.errors import InputError
-from alignhmr.core.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
-from alignhmr.core.placement import Bodies, Sight, stand, together
+from alignhmr.core.geometry.rotations import axis_angle_to_matrix
+from alignhmr.core.placement import Bodies, Sight, stand
 from alignhmr.core.recovery import Recoverer, RecoveryRequest
 from alignhmr.core.scoring.cleaning import judged_mm, off_mm
 from alignhmr.deployments import torchvision_shim
@@ -88,21 +88,24 @@ class RateLabels:
 
 @torch.no_grad()
 def rated(recoverer: Recoverer, sighting: Sighting, request: RecoveryRequest) -> RatedLabel:
-    """The label is judged where it says that the person stands; one look at the picture serves label and answers."""
-    sight, answers = recoverer.hypothesise(request)
+    """The label is judged where it says that the person stands, beside the answer that a user would get."""
+    sight, drawn = recoverer.proposed(request)
+    recovery = recoverer.judged(request, sight, drawn)
     label = _labelled(recoverer, sighting, sight)
-    rating = recoverer.rate(request.person, sight, together([label, answers]), answers)
-    expected = rating.error_mm[0].numpy()
+    expected = recoverer.rate(request.person, sight, label, drawn).error_mm[0].numpy()
     if recoverer.error_confidence is not None:
         expected = recoverer.error_confidence.of(expected)[:, 0]
-    chosen = int(rating.score[0, 1:].argmax())
-    own = _own(answers, chosen)
+    hyps, chosen = recovery.hypotheses, recovery.selected
+    own = {
+        "pose_aa": hyps.pose_aa, "betas": hyps.betas, "transl_cam_m": hyps.transl_cam_m,
+        "smpl24_cam_m": hyps.joints_cam_m, "coco23_cam_m": hyps.keypoints_cam_m,
+    }  # fmt: skip
+    own = {name: value[chosen].astype(np.float32) for name, value in own.items()}
     depths = np.array([sighting.smpl24_cam_m[0, 2], own["smpl24_cam_m"][0, 2]])
-    projected = torch.stack([label.keypoints_px[0, 0], answers.keypoints_px[0, chosen]]).numpy()
+    projected = np.stack([label.keypoints_px[0, 0].numpy(), hyps.keypoints_px[chosen]])
     offs = off_mm(projected, sighting.keypoints_px, depths, float(sighting.focal_px))
-    return RatedLabel(
-        sighting.id, float(expected[0]), float(offs[0]), float(expected[1 + chosen]), float(offs[1]), own
-    )
+    told = float(hyps.expected_error_mm[chosen])
+    return RatedLabel(sighting.id, float(expected[0]), float(offs[0]), told, float(offs[1]), own)
 
 
 def _labelled(recoverer: Recoverer, sighting: Sighting, sight: Sight) -> Bodies:
@@ -112,15 +115,3 @@ def _labelled(recoverer: Recoverer, sighting: Sighting, sight: Sight) -> Bodies:
     rotations = axis_angle_to_matrix(tensor(sighting.pose_aa))
     parameters = BodyParameters(rotations, tensor(sighting.betas), torch.zeros(1, 1, 3))
     return stand(parameters, recoverer.body, sight, tensor(sighting.transl_cam_m))
-
-
-def _own(answers: Bodies, chosen: int) -> dict[str, np.ndarray]:
-    transl = answers.transl_cam_m[0, chosen]
-    values = {
-        "pose_aa": matrix_to_axis_angle(answers.parameters.rotations[0, chosen]),
-        "betas": answers.parameters.betas[0, chosen],
-        "transl_cam_m": transl,
-        "smpl24_cam_m": answers.joints_m[0, chosen] + transl,
-        "coco23_cam_m": answers.keypoints_m[0, chosen] + transl,
-    }
-    return {name: value.numpy().astype(np.float32) for name, value in values.items()}

@@ -3,24 +3,32 @@
 The evaluator's figures on the base model's own 20 hypotheses, true boxes and cameras given, over 12 limb joints.
 ``srcc_group`` is the rank correlation of scores and MPJPE among one person's hypotheses, ``plcc`` the linear one
 of the expected error with the true one over all hypotheses of all people, ``selection_gain`` the share of the way from
-the zero-noise answer to the best of 20 that selection goes; its interval draws whole clips. ``coverage90`` is the share
-of selected answers whose MPJPE lies in the interval that the scorer told, ``worst_tenth`` the median error of the tenth
-of whom it expects most over the median of all. ``pair_precision`` is the share of mined pairs whose winner is truly
-better. ``cleaning_auroc`` is the chance that a wrong label seems worse than a right one, where 30 % of the labels of
-``wild`` are wrong in five ways (``corruptions.py``). ``cost_ratio`` is the time of scoring 20 hypotheses over that of
-making them, medians of turns taken.
+the zero-noise answer to the best of 20 that selection goes; its interval draws whole clips. ``ways_to_select`` are the
+gains of other ways to choose: the best-scored hypothesis, the one nearest to the mean of all, the mode (the densest
+place among hypotheses that count by their score), and mean bodies of the N best in which the zero-noise answer has a
+weight. ``coverage90`` is the share of selected answers whose MPJPE lies in the interval that the scorer told,
+``worst_tenth`` the median error of the tenth of whom it expects most over the median of all. ``pair_precision`` is the
+share of mined pairs whose winner is truly better; ``mining`` (of ``wild``) is the same for other rules: of each, the
+precision, by how many mm winners are better, pairs, and people who gave any; with the truth as winner that is how
+wrong the worst-scored are. ``cleaning_auroc`` is the chance that a wrong label seems worse than a right one, where 30 %
+of the labels of ``wild`` are wrong in five ways (``corruptions.py``). ``cost_ratio`` is the time of scoring 20
+hypotheses over that of making them, medians of turns taken.
 """
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
+import torch
 from baseline import evaluated, opened
 from corruptions import KINDS, corrupted
 from predict import frames
 from record import finish
 
+from alignhmr.core.body.model import BodyModel
+from alignhmr.core.diffusion.parameters import BodyParameters
 from alignhmr.core.geometry.cameras import intrinsics_for
+from alignhmr.core.geometry.rotations import axis_angle_to_matrix
 from alignhmr.core.metrics.bootstrap import mean_interval
 from alignhmr.core.metrics.ranking import auroc, pearson, within_groups
 from alignhmr.core.perception.images import decode
@@ -28,6 +36,7 @@ from alignhmr.core.records import Recovery
 from alignhmr.core.recovery import Recoverer, RecoveryRequest
 from alignhmr.core.scoring.cleaning import CleaningRule, clean
 from alignhmr.core.scoring.preference import Abstention, MiningRule, mine_pairs
+from alignhmr.core.scoring.selection import mean_of_best
 from alignhmr.core.truth.records import Sample
 from alignhmr.core.truth.systems import Alignhmr
 from alignhmr.deployments.cleaning.rating import rated
@@ -37,6 +46,8 @@ from alignhmr.training.sightings import Sighting, reason_left_out, sighting_of
 BENCHMARKS = ("wild", "crowd", "studio", "pose2sim4")
 HYPOTHESES, SEED = 20, 0
 PICTURES, PICTURES_QUICK = 200, 6
+MODE_M = 0.05
+"""Width of the kernel by which the mode is found, a mean over joints."""
 _LIMBS = slice(5, 17)
 _HIPS = [6, 7]
 
@@ -45,6 +56,7 @@ _HIPS = [6, 7]
 class Rated:
     """Everything that the figures need, of the answers that it is told of."""
 
+    recoverer: Recoverer
     errors_mm: list[np.ndarray] = field(default_factory=list)
     scores: list[np.ndarray] = field(default_factory=list)
     expected_mm: list[np.ndarray] = field(default_factory=list)
@@ -52,6 +64,10 @@ class Rated:
     selected: list[int] = field(default_factory=list)
     groups: list[str] = field(default_factory=list)
     sightings: list[Sighting] = field(default_factory=list)
+    others_mm: dict[str, list[float]] = field(default_factory=dict)
+    """Errors of answers that were selected in another way."""
+    joints_m: list[np.ndarray] = field(default_factory=list)
+    vetoed: list[dict[str, np.ndarray]] = field(default_factory=list)
 
     def __call__(self, recovery: Recovery, sample: Sample, index: int) -> None:
         if reason_left_out(sample.people[index]) is None:
@@ -60,14 +76,48 @@ class Rated:
         if truth.cam_m is None or not np.isfinite(truth.cam_m[_LIMBS]).all():
             return
         hyps = recovery.hypotheses
-        answer, true = hyps.keypoints_cam_m[:, _LIMBS], truth.cam_m[_LIMBS]
-        off = answer - answer[:, _HIPS].mean(1, keepdims=True) - (true - true[_HIPS].mean(0))
-        self.errors_mm.append(1000 * np.linalg.norm(off, axis=-1).mean(-1))
+        true = truth.cam_m
+        self.errors_mm.append(_mpjpe_mm(hyps.keypoints_cam_m, true))
+        for name, keypoints in selected_otherwise(recovery, self.recoverer.body).items():
+            self.others_mm.setdefault(name, []).append(float(_mpjpe_mm(keypoints, true)))
+        self.joints_m.append(hyps.joints_cam_m - hyps.joints_cam_m[:, :1])
+        self.vetoed.append(self.recoverer.vetoes(recovery))
         self.scores.append(hyps.scores)
         self.expected_mm.append(hyps.expected_error_mm)
         self.intervals_mm.append(recovery.error_interval_mm)
         self.selected.append(recovery.selected)
         self.groups.append(sample.group)
+
+
+def _mpjpe_mm(keypoints_m: np.ndarray, true_m: np.ndarray) -> np.ndarray:
+    """Over the limbs, about the hips; over any leading axes."""
+    answer, true = keypoints_m[..., _LIMBS, :], true_m[_LIMBS]
+    off = answer - answer[..., _HIPS, :].mean(-2, keepdims=True) - (true - true[_HIPS].mean(0))
+    return 1000 * np.linalg.norm(off, axis=-1).mean(-1)
+
+
+def selected_otherwise(recovery: Recovery, body: BodyModel) -> dict[str, np.ndarray]:
+    """Keypoints of what other ways would have answered, of the hypotheses that were drawn."""
+    hyps, drawn = recovery.hypotheses, len(recovery.hypotheses.scores) - 1
+    joints = hyps.joints_cam_m[:drawn] - hyps.joints_cam_m[:drawn, :1]
+    apart = np.linalg.norm(joints[:, None] - joints[None], axis=-1).mean(-1)
+    weight = np.exp(hyps.scores[:drawn] - hyps.scores[:drawn].max())
+    chosen = {
+        "best scored": int(hyps.scores[:drawn].argmax()),
+        "nearest to the mean": int(np.linalg.norm(joints - joints.mean(0), axis=-1).mean(-1).argmin()),
+        "mode": int((np.exp(-((apart / MODE_M) ** 2) / 2) @ weight).argmax()),
+    }
+    answers = {name: hyps.keypoints_cam_m[index] for name, index in chosen.items()}
+    rotations = axis_angle_to_matrix(torch.from_numpy(hyps.pose_aa[:drawn]))[None]
+    parameters = BodyParameters(
+        rotations, torch.from_numpy(hyps.betas[:drawn])[None], torch.zeros(1, drawn, 3)
+    )
+    for best in (3, 5, 10):
+        for zero_noise in (0.0, 0.3, 0.5, 0.7):
+            mean = mean_of_best(torch.from_numpy(hyps.scores[:drawn])[None], parameters, best, zero_noise)
+            points = body.kinematics(mean.rotations, mean.betas).keypoints[0, 0]
+            answers[f"mean of {best} best, zero-noise {zero_noise:g}"] = points.numpy()
+    return answers
 
 
 def gain(zero: np.ndarray, chosen: np.ndarray, best: np.ndarray, groups: list[str]) -> dict[str, object]:
@@ -105,21 +155,27 @@ def figures(rated: Rated) -> dict[str, object]:
         "selected_less_zero_noise_mm": mean_interval(chosen - errors[:, 0], rated.groups).to_dict(),
         "worst_tenth": round(float(np.median(chosen[worst]) / np.median(chosen)), 2),
         "people": len(errors),
+        "ways_to_select": {
+            name: gain(errors[:, 0], np.array(each), errors.min(1), rated.groups)["value"]
+            for name, each in rated.others_mm.items()
+        },
     }  # fmt: skip
     if all(interval is not None for interval in rated.intervals_mm):
         ends = np.stack([interval for interval in rated.intervals_mm if interval is not None])
         values["coverage90"] = round(float(((chosen >= ends[:, 0]) & (chosen <= ends[:, 1])).mean()), 4)
-    return values | mined(errors, scores, expected, MiningRule())
+    return values | mined(rated, MiningRule())
 
 
-def mined(
-    errors: np.ndarray, scores: np.ndarray, expected: np.ndarray, rule: MiningRule
-) -> dict[str, object]:
+def mined(rated: Rated, rule: MiningRule, hyps: int = HYPOTHESES) -> dict[str, object]:
     """Precision of pairs, by how much winners are better, and how many people gave any."""
     better: list[float] = []
     people = 0
-    for error, score, told in zip(errors, scores, expected, strict=True):
-        pairs = mine_pairs(score, told, rule)
+    for index, error in enumerate(rated.errors_mm):
+        pairs = mine_pairs(
+            rated.scores[index][:hyps], rated.expected_mm[index][:hyps], rule,
+            vetoed={reason: hit[:hyps] for reason, hit in rated.vetoed[index].items()},
+            joints_m=rated.joints_m[index][:hyps],
+        )  # fmt: skip
         if isinstance(pairs, Abstention):
             continue
         people += 1
@@ -129,6 +185,20 @@ def mined(
         "pair_precision": round(float((found > 0).mean()), 4), "pair_gain_mm": round(float(found.mean()), 2),
         "pairs": len(better), "people_with_pairs": people,
     }  # fmt: skip
+
+
+def mining(rated: Rated) -> dict[str, object]:
+    """Other rules, each in one thing."""
+    usual = MiningRule()
+    rules = {f"margin {margin:g}": replace(usual, margin=margin) for margin in (0.0, 0.1, 0.2, 0.3, 0.4, 0.6)}
+    rules |= {f"top {top}": replace(usual, top=top) for top in (1, 3, 5, 10)}
+    rules |= {f"{pairs} pairs": replace(usual, pairs=pairs) for pairs in (1, 3, 5)}
+    rules["any diversity"] = replace(usual, apart_mm=0.0)
+    found = {name: mined(rated, rule) for name, rule in rules.items()}
+    found |= {f"of {hyps} hypotheses": mined(rated, usual, hyps) for hyps in (4, 8, 16)}
+    worst = [float(error[score.argmin()]) for error, score in zip(rated.errors_mm, rated.scores, strict=True)]
+    found["truth as winner"] = {"pair_precision": 1.0, "pair_gain_mm": round(float(np.mean(worst)), 2)}
+    return {"mining": found}
 
 
 def cleaning(recoverer: Recoverer, sightings: list[Sighting]) -> dict[str, object]:
@@ -189,13 +259,13 @@ def main() -> None:
     quick, recoverer = opened(__doc__)
     values: dict[str, object] = {}
     for benchmark in BENCHMARKS:
-        rated_people = Rated()
+        rated_people = Rated(recoverer)
         system = Alignhmr(recoverer, hypotheses=HYPOTHESES, seed=SEED, watch=rated_people)
         list(evaluated(benchmark, PICTURES_QUICK if quick else PICTURES, [system]))
         values[benchmark] = figures(rated_people)
         print(benchmark, values[benchmark], flush=True)
         if benchmark == "wild":
-            values |= cleaning(recoverer, rated_people.sightings)
+            values |= mining(rated_people) | cleaning(recoverer, rated_people.sightings)
     values |= cost(recoverer, 3 if quick else 20)
     values |= {"models": recoverer.models, "joints": "limbs12", "boxes": "given", "intrinsics": "given"}
     finish("score", values, quick=quick)
