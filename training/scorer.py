@@ -73,6 +73,8 @@ class Group:
     claim: Claim
     errors_mm: dict[str, Float[Tensor, "people hyps"]]
     joint_errors_mm: Float[Tensor, "people hyps 24"]
+    own: int
+    """The first so many hypotheses are the base's; the others are perturbed truths."""
     batch: Observations
 
 
@@ -115,7 +117,7 @@ class GroupSampler:
             evidence = evidence.keep(proposals=draw[:, 6] >= self.rates.proposals)
         if self.perturbed:
             bodies = together([bodies, place(self._perturb(batch, each), self.body, batch)])
-        return Group(evidence, Claim.of(bodies, batch.crop_px), *self._errors(bodies, batch), batch)
+        return Group(evidence, Claim.of(bodies, batch.crop_px), *self._errors(bodies, batch), self.own, batch)
 
     def _dropped(
         self, condition: Condition, evidence: Evidence, draw: Float[Tensor, "people 7"]
@@ -210,7 +212,7 @@ class ScorerStep(nn.Module):
         seen, tokens = self.scorer.look_closely(group.evidence)
         rating = self.scorer.rate(seen, group.claim)
         parts = {
-            f"rank_{name}": getattr(w, name) * ranking_loss(rating.score, group.errors_mm[name])
+            f"rank_{name}": getattr(w, name) * _ranking(rating.score, group.errors_mm[name], group.own)
             for name in RANKED
             if getattr(w, name)
         }
@@ -222,6 +224,18 @@ class ScorerStep(nn.Module):
             answered = image_losses(self.image, tokens, truth, inside, images)
             parts |= {name: w.image * value for name, value in answered.items()}
         return torch.stack(list(parts.values())).sum(), {k: float(v.detach()) for k, v in parts.items()}
+
+
+def _ranking(
+    scores: Float[Tensor, "people hyps"], errors_mm: Float[Tensor, "people hyps"], own: int
+) -> Float[Tensor, ""]:
+    """The base's hypotheses among themselves; perturbed truths only where there are no others.
+
+    Ranked against each other, they teach to tell who made them, which is easy, and hardly anything else; ranked apart,
+    too, perturbed truths teach less than the base's alone (README of ``core/scoring``).
+    """
+    part = slice(0, own) if own > 1 else slice(own, None)
+    return ranking_loss(scores[:, part], errors_mm[:, part])
 
 
 def _expected(rating: Rating, group: Group, w: ScorerLossWeights) -> dict[str, Tensor]:

@@ -107,11 +107,13 @@ def only(hyps: slice) -> Callable[[Group], Group]:
     """Groups with some of the hypotheses that are learned from."""
 
     def change(group: Group) -> Group:
-        if group.joint_errors_mm.shape[1] != OWN + PERTURBED:
-            return group
+        if group.joint_errors_mm.shape[1] == group.own:
+            return group  # those who are judged are the base's own alone
         claim = Claim(*(part[:, hyps] for part in vars(group.claim).values()))
         errors = {name: value[:, hyps] for name, value in group.errors_mm.items()}
-        return replace(group, claim=claim, errors_mm=errors, joint_errors_mm=group.joint_errors_mm[:, hyps])
+        joint_errors = group.joint_errors_mm[:, hyps]
+        own = len(range(group.own)[hyps])
+        return replace(group, claim=claim, errors_mm=errors, joint_errors_mm=joint_errors, own=own)
 
     return change
 
