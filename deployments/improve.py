@@ -112,7 +112,7 @@ def _round(number: int, base: Path, labelled: Mapping[str, Any], told: Mapping[s
         "round": number, "base": f"{base.stem}:{file_digest(base)}", "labelled": plain(dict(labelled)),
         "checkpoint": told["checkpoint"], "sha256": told["sha256"], "kept": told["verdict"]["kept"],
         "reason": told["verdict"]["reason"], "photos": told["photos"], "made_people": told["made_people"],
-        "alarms": told["alarms"],
+        "alarms": told["alarms"], "step": told["step"], "stopped": told["stopped"], "judged": told["judged"],
     }  # fmt: skip
 
 

@@ -37,6 +37,7 @@ def jobs(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
         return {
             "checkpoint": str(path), "sha256": file_digest(path), "verdict": {"kept": verdict, "reason": "said so"},
             "photos": {"reward_selected": CHANGE}, "made_people": {}, "alarms": [],
+            "judged": [], "step": 7, "stopped": "it had enough",
         }  # fmt: skip
 
     monkeypatch.setattr(command, "run", label)
@@ -76,6 +77,7 @@ def test_what_is_better_goes_on_and_what_is_not_does_not(jobs, improved, tmp_pat
         third,
     ]
     assert [one["kept"] for one in journal["rounds"]] == [True, False, True]
+    assert journal["rounds"][0]["step"] == 7 and journal["rounds"][0]["stopped"] == "it had enough"
     assert journal["rounds"][2]["base"].endswith(journal["rounds"][0]["sha256"])
     assert json.loads((tmp_path / "out" / improve.JOURNAL).read_text()) == journal
 
