@@ -265,6 +265,7 @@ class _Preference(_Closed):
     precision: Literal["fp32", "bf16"]
     rank: int = Field(ge=0)
     alpha: PositiveFloat
+    sharded: bool
     stop: _Stop
     report_every: PositiveInt
     save_every: PositiveInt
@@ -282,8 +283,8 @@ class _Preference(_Closed):
             stop=StopRule(**self.stop.model_dump()),
             **self.model_dump(
                 include={
-                    "steps", "batch_size", "accumulate", "learning_rate", "draws", "precision", "report_every",
-                    "save_every",
+                    "steps", "batch_size", "accumulate", "learning_rate", "draws", "precision", "sharded",
+                    "report_every", "save_every",
                 }
             ),
             **about,

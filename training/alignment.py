@@ -4,6 +4,7 @@ Each worker reads the label rows and takes its share of every global batch, so t
 number. With a scorer the policy is judged on held-out photos on the way: the run stops by that, and ships by it.
 """
 
+import copy
 import hashlib
 import json
 from dataclasses import asdict, dataclass, field
@@ -26,9 +27,10 @@ from alignhmr.training.low_rank import LowRank, merge
 from alignhmr.training.preference import PreferenceConfig, PreferenceObjective, alarm, drift_mm
 from alignhmr.training.preference_batches import digest_of, preference_batches
 from alignhmr.training.reference_cache import ReferenceCache
+from alignhmr.training.sharding import shard, whole
 from alignhmr.training.state import load_state
 from alignhmr.training.stopping import HeldOutReward, Judged, StopRule, best_of, reason_to_stop
-from alignhmr.training.workers import first_says, means_over_workers
+from alignhmr.training.workers import first_says, has_others, means_over_workers
 from alignhmr.training.workplace import Workplace
 
 
@@ -50,6 +52,8 @@ class PreferencePlan:
     """Of the denoiser's products. beta multiplies what bf16 rounds away, too."""
     low_rank: LowRank | None = None
     """None: all weights of the denoiser learn."""
+    sharded: bool = False
+    """Whether workers share the weights that learn among them (``sharding.py``); the result is the same."""
     scorer: str | None = None
     """Path of the checkpoint that judges held-out photos on the way; None: all steps are taken, the last ships."""
     stop: StopRule = field(default_factory=StopRule)
@@ -130,13 +134,17 @@ def align(plan: PreferencePlan, filesystem: pafs.FileSystem | None, place: Workp
     training, held_out = split(_labels(plan, body, digest, filesystem))
     objective = plan.learning().to(device)
     policy, reference = objective.policy, objective.reference
+    sharded = plan.sharded and has_others()
+    asked = copy.deepcopy(policy) if sharded else policy
+    if sharded:
+        shard(policy.denoiser, device)
     body = body.to(device)
     trainer = plan.trainer(policy)
     begun = place.notes()
     notes = begun or {"history": [], "alarms": [], "judged": [], "stopped": None}
     if begun is not None:
         place.restore(trainer)
-    wrapped = place.wrapped(objective)
+    wrapped = objective if sharded else place.wrapped(objective)
     # The same people each time, so that the drift is a curve.
     evidence = training.people.encoded(reference, device)
     watched = evidence.take(torch.arange(min(64, len(training.people))))
@@ -146,10 +154,16 @@ def align(plan: PreferencePlan, filesystem: pafs.FileSystem | None, place: Workp
     def step(batch: Any, number: int) -> tuple[torch.Tensor, dict[str, float]]:
         return wrapped(batch.to(device))  # pyright: ignore[reportCallIssue] - the objective counts no steps
 
+    def answering() -> BaseModel:
+        """The policy as one worker can ask it alone; all of them call it."""
+        if sharded:
+            asked.load_state_dict({name: whole(value) for name, value in policy.state_dict().items()})
+        return asked
+
     def report(number: int, values: dict[str, float]) -> None:
-        values = means_over_workers(values, device)
+        values, now = means_over_workers(values, device), answering()
         if rank == 0:
-            values["drift_mm"] = drift_mm(policy, reference, body, watched)
+            values["drift_mm"] = drift_mm(now, reference, body, watched)
             notes["history"].append({"step": number, **values})
             if (sentence := alarm(values)) and sentence not in notes["alarms"]:
                 notes["alarms"].append(sentence)
@@ -157,14 +171,16 @@ def align(plan: PreferencePlan, filesystem: pafs.FileSystem | None, place: Workp
 
     def judge() -> None:
         """The first worker judges while the others wait for its word."""
+        now, best = answering(), False
         if reward is not None:
-            told = reward(policy, trainer.step_number)
+            told = reward(now, trainer.step_number)
             notes["judged"].append(told)
-            if best_of(notes["judged"], plan.stop) is told:
-                trainer.remember()
+            best = best_of(notes["judged"], plan.stop) is told
             notes["stopped"] = reason_to_stop(notes["judged"], plan.stop)
             place.listener.judged(trainer.step_number, told, {})
-        if not first_says(notes["stopped"] is None, device) and rank:
+        if first_says(best, device):
+            trainer.remember()
+        if first_says(notes["stopped"] is not None, device) and rank:
             notes["stopped"] = "the first worker said so"
 
     cache = ReferenceCache(

@@ -6,7 +6,7 @@ loop is tested on ten batches, run on a bare GPU box, and wrapped by Ray Train (
 
 import copy
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from alignhmr.core.errors import InputError
+from alignhmr.training.sharding import as_held, whole
 
 Step = Callable[[Any, int], tuple[Tensor, dict[str, float]]]
 """(batch, step number) -> (loss, what to report); of a batch in parts it is asked for each part."""
@@ -74,7 +75,8 @@ class Trainer:
             betas=(0.9, 0.99),
             fused=True,
         )
-        self.ema = copy.deepcopy(module).requires_grad_(False)
+        self.ema = copy.deepcopy(module).requires_grad_(False) if config.ema_decay else module
+        """The module itself where nothing is averaged."""
         self.best: dict[str, Tensor] = {}
         """What learns, as it was when ``remember`` was called last; empty before."""
 
@@ -105,7 +107,7 @@ class Trainer:
         rate = self.learning_rate(self.step_number)
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["share"]
-        norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.config.clip_norm)
+        norm = whole(torch.nn.utils.clip_grad_norm_(self.parameters, self.config.clip_norm))
         if torch.isfinite(norm):
             self.optimizer.step()
             self._update_ema()
@@ -118,6 +120,8 @@ class Trainer:
 
     @torch.no_grad()
     def _update_ema(self) -> None:
+        if self.ema is self.module:
+            return
         # Short memory at first: otherwise the average would remember the initial weights.
         decay = min(self.config.ema_decay, (1 + self.step_number) / (10 + self.step_number))
         torch._foreach_lerp_(list(self.ema.parameters()), list(self.module.parameters()), 1 - decay)  # pyright: ignore
@@ -138,23 +142,47 @@ class Trainer:
         """Puts the module back to where ``remember`` was called last, if it ever was."""
         learns = dict(self.module.named_parameters())
         for name, value in self.best.items():
-            learns[name].copy_(value)
+            learns[name].copy_(as_held(value, learns[name]))
 
     def state_dict(self) -> dict[str, Any]:
+        """Whole tensors; where weights are in shards, all workers call it together."""
+        optimizer = self.optimizer.state_dict()
+        slots = {index: _whole(values) for index, values in optimizer["state"].items()}
         return {
             "step": self.step_number,
-            "module": self.module.state_dict(),
-            "ema": self.ema.state_dict(),
-            "best": self.best,
-            "optimizer": self.optimizer.state_dict(),
+            "module": _whole(self.module.state_dict()),
+            "ema": _whole(self.ema.state_dict()) if self.ema is not self.module else {},
+            "best": _whole(self.best),
+            "optimizer": {**optimizer, "state": slots},
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        """What ``state_dict`` gave, wherever that was."""
         self.step_number = state["step"]
-        self.module.load_state_dict(state["module"])
-        self.ema.load_state_dict(state["ema"])
+        held = self.module.state_dict()
+        self.module.load_state_dict(
+            {
+                name: as_held(value, held[name]) if name in held else value
+                for name, value in state["module"].items()
+            }
+        )
+        if self.ema is not self.module:
+            self.ema.load_state_dict(state["ema"])
         self.best = state["best"]
-        self.optimizer.load_state_dict(state["optimizer"])
+        learns = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+        slots = {
+            index: {
+                name: as_held(value, learns[index]) if value.shape == learns[index].shape else value
+                for name, value in values.items()
+            }
+            for index, values in state["optimizer"]["state"].items()
+            if index < len(learns)
+        }
+        self.optimizer.load_state_dict({**state["optimizer"], "state": slots})
+
+
+def _whole(tensors: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: whole(value) if isinstance(value, Tensor) else value for name, value in tensors.items()}
 
 
 def train(trainer: Trainer, step: Step, batches: Iterable[Any], report: Reporter) -> None:

@@ -189,6 +189,7 @@ class _InRay:
         """All workers meet here; the first one's state becomes the checkpoint. Ray counts it once it is whole."""
         values = {"step": trainer.step_number}
         if self.rank:
+            trainer.state_dict()  # what is in shards comes together by all
             ray.train.report(values)
             return
         with tempfile.TemporaryDirectory() as folder:

@@ -38,7 +38,7 @@ def test_an_alignment_s_keys_become_a_plan_and_options_come_last(preset, tmp_pat
     assert plan.objective == PreferenceConfig(beta=700.0, objective="group"), "the rest as its defaults are"
     assert plan.low_rank == LowRank(rank=4) and plan.stop.patience == 5
     untouched = load_training_config(preset).preference.plan("dpo", data="rows", base="b")
-    assert untouched.low_rank is None
+    assert untouched.low_rank is None and untouched.sharded == (preset == "full")
     if preset == "starter":
         assert untouched == PreferencePlan(data="rows", base="b")
 

@@ -103,13 +103,14 @@ def test_a_killed_worker_costs_only_time(bench, made, ray_session, tmp_path):
     assert [row["loss"] for row in hit.history] == pytest.approx([row["loss"] for row in calm], abs=1e-3)
 
 
+@pytest.mark.parametrize("sharded", [False, True])
 def test_two_workers_in_parts_by_low_rank_and_judged_come_to_what_one_process_comes_to(
-    bench, ray_session, tmp_path
+    bench, ray_session, tmp_path, sharded
 ):
     rule = StopRule(every=2, patience=2, drift_mm=1e6, people=6, hypotheses=3)
     plan = plan_of(
         bench, steps=12, accumulate=2, low_rank=LowRank(rank=2), scorer=str(bench.scorer), stop=rule,
-        learning_rate=3e-3,
+        learning_rate=3e-3, sharded=sharded,
     )  # fmt: skip
     align(plan, None, Alone(tmp_path / "state"))
     alone = finished(plan, tmp_path / "state")
