@@ -187,7 +187,11 @@ def improve(
     base: Base = "starter",
     scorer: Scorer = "starter",
     hypotheses: Annotated[int, typer.Option(min=4, help="Of each person.")] = 20,
-    steps: Annotated[int, typer.Option(min=1, help="Optimiser steps of a round.")] = 100,
+    preset: Preset = "starter",
+    config: Config = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Optimiser steps of a round, at most; by default the preset's.")
+    ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Ray Train workers.")] = 2,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first N pictures.")] = None,
     seed: Seed = 0,
@@ -201,5 +205,6 @@ def improve(
         raise typer.BadParameter(f"{objective!r} is no objective; choose dpo, group or sft")
     run(
         source[0] if len(source) == 1 else source, out, rounds=rounds, objective=objective, base=base, scorer=scorer,
-        body=body, hypotheses=hypotheses, steps=steps, workers=workers, seed=seed, device=device, limit=limit,
+        body=body, hypotheses=hypotheses, preset=preset, config=config, steps=steps, workers=workers, seed=seed,
+        device=device, limit=limit,
     )  # fmt: skip

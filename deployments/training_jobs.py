@@ -108,9 +108,10 @@ def run_dpo(
         run = run_preference(
             plan, out, workers=workers, device=device, filesystem=filesystem, watch=watch, name=run_name(plan)
         )
-        progress.update(task, completed=plan.steps, description="aligned")
+        done = run.judged[-1]["step"] if run.stopped is not None else plan.steps
+        progress.update(task, total=done, completed=done, description="aligned")
     if run.stopped is not None:
-        console.print(f"stopped early: {run.stopped}")
+        console.print(f"stopped at step {done}: {run.stopped}")
     if run.judged:
         console.print(f"kept are the weights of step {run.step}" + ("" if run.step else ", the base's own"))
     for sentence in run.alarms:

@@ -104,6 +104,17 @@ def test_another_question_is_refused_by_name(improved) -> None:
         improved(True, hypotheses=12)
 
 
+def test_how_a_round_aligns_is_part_of_the_question(jobs, improved, tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("preference: {rank: 4}")
+    journal = improved(True, config=file, steps=7)
+    assert journal["asked"]["preference"]["rank"] == 4 and journal["asked"]["preference"]["steps"] == 7
+    assert jobs.aligned[0]["config"] == file and jobs.aligned[0]["steps"] == 7
+    file.write_text("preference: {rank: 5}")
+    with pytest.raises(CompatibilityError, match="another question"):
+        improved(True, rounds=2, config=file, steps=7)
+
+
 def test_a_checkpoint_that_is_not_what_the_round_made_is_refused(improved) -> None:
     journal = improved(True)
     Path(journal["best"]).write_text("something else")

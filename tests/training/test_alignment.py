@@ -124,7 +124,7 @@ class Kept(Alone):
         self._policy = step.policy
         if self._step == 0:
             self._take()
-        self.listener = _At(self._step, self._take)
+        self.listener: Listener = _At(self._step, self._take)
         return step
 
     def _take(self) -> None:

@@ -80,14 +80,15 @@ def test_a_part_that_is_no_number_loses_the_whole_step():
 def test_the_best_weights_are_come_back_to():
     made = trainer(steps=4, learning_rate=1e-2)
     made.recall()  # nothing was remembered: nothing happens
-    made.module.bias.requires_grad_(False)
+    weight, bias = made.module.parameters()
+    bias.requires_grad_(False)
     train(made, quadratic(made), [torch.ones(4, 3)] * 2, lambda *told: None)
     made.remember()
-    then = made.module.weight.clone()
+    then = weight.clone()
     train(made, quadratic(made), [torch.ones(4, 3)] * 2, lambda *told: None)
-    assert set(made.best) == {"weight"} and not torch.equal(made.module.weight, then)
+    assert set(made.best) == {"weight"} and not torch.equal(weight, then)
     made.recall()
-    assert torch.equal(made.module.weight, then)
+    assert torch.equal(weight, then)
 
 
 def test_no_average_when_its_decay_is_zero():

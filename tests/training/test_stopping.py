@@ -62,7 +62,8 @@ def moved(bench, by: float):
 
 
 def test_the_reference_has_not_drifted_and_who_moves_further_drifts_further(bench, scene):
-    reward = HeldOutReward(bench.model(), *scene[:1], bench.body, scene[1], RULE)
+    scorer, photos = scene
+    reward = HeldOutReward(bench.model(), scorer, bench.body, photos, RULE)
     still, near, far = (reward(moved(bench, by), 7) for by in (0.0, 0.01, 0.05))
     assert still["drift_mm"] == 0 and still["step"] == 7
     assert 0 < near["drift_mm"] < far["drift_mm"]
