@@ -89,6 +89,8 @@ def run_dpo(
         f" learn from,"
         f" {len(held_out.people)} people held out to judge by"
     )
+    if broken := labels.counts.get("broken files"):
+        console.print(f"[yellow]{broken} files of rows can't be read and are left out")
     if plan.steps < settings.steps:
         console.print(
             f"{plan.steps} steps instead of {settings.steps}: so few are learnt in {MAX_PASSES} passes"

@@ -105,7 +105,7 @@ def test_it_stops_where_the_reward_rises_no_more_and_ships_the_best(bench, tmp_p
     assert stopped.stopped is not None and "has not risen in 2 judgements" in stopped.stopped
     last = stopped.judged[-1]["step"]
     assert last < 60 and stopped.history[-1]["step"] == last
-    assert stopped.step == best_of(stopped.judged, rule)["step"] == last - 4
+    assert stopped.step == best_of(stopped.judged, rule)["step"] == last - 4 > 0
     assert [b["step"] - a["step"] for a, b in pairwise(stopped.judged)] == [2] * (len(stopped.judged) - 1)
     # What ships is what a run of so many steps, whose rates are the same, has at its end.
     until = Kept(stopped.step, tmp_path / "until")
@@ -114,7 +114,7 @@ def test_it_stops_where_the_reward_rises_no_more_and_ships_the_best(bench, tmp_p
 
 
 class Kept(Alone):
-    """Takes the policy's weights at one judgement, from the trainer that is kept next."""
+    """Notes the policy's weights at one judgement."""
 
     def __init__(self, step: int, state: Path) -> None:
         super().__init__(state)
@@ -122,8 +122,6 @@ class Kept(Alone):
 
     def wrapped(self, step):
         self._policy = step.policy
-        if self._step == 0:
-            self._take()
         self.listener: Listener = _At(self._step, self._take)
         return step
 
