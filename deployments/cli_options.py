@@ -32,6 +32,11 @@ class Kept(StrEnum):
     keypoints = "keypoints"
 
 
+class Precision(StrEnum):
+    fp32 = "fp32"
+    bf16 = "bf16"
+
+
 class Intrinsics(StrEnum):
     given = "given"
     default = "default"

@@ -12,6 +12,7 @@ from alignhmr.deployments.cli_options import (
     Device,
     Minutes,
     Out,
+    Precision,
     Preset,
     Resume,
     Scorer,
@@ -124,18 +125,38 @@ def _align(objective: Literal["dpo", "group", "sft"], help: str) -> None:
         base: Base = "starter",
         scorer: Scorer = "starter",
         workers: Annotated[int, typer.Option(min=1, help="Ray Train workers.")] = 2,
-        steps: Annotated[int, typer.Option(min=1, help="Optimiser steps.")] = 100,
+        preset: Preset = "starter",
+        config: Config = None,
+        steps: Annotated[
+            int | None,
+            typer.Option(
+                min=1, help="Optimiser steps, at most. This and what follows replaces the preset's."
+            ),
+        ] = None,
         beta: Annotated[
-            float, typer.Option(min=0, help="Weight of the preference against staying with the reference.")
-        ] = 1000.0,
+            float | None,
+            typer.Option(min=0, help="Weight of the preference against staying with the reference."),
+        ] = None,
         anchor: Annotated[
-            float, typer.Option(min=0, help="Weight that holds the winner's own loss down.")
-        ] = 0.1,
-        learning_rate: Annotated[float, typer.Option("--lr", min=0, help="Learning rate.")] = 2e-5,
-        batch_size: Annotated[int, typer.Option(min=1, help="Preferences a step, over all workers.")] = 128,
+            float | None, typer.Option(min=0, help="Weight that holds the winner's own loss down.")
+        ] = None,
+        learning_rate: Annotated[float | None, typer.Option("--lr", min=0, help="Learning rate.")] = None,
+        batch_size: Annotated[
+            int | None, typer.Option(min=1, help="Preferences a step, over all workers.")
+        ] = None,
         draws: Annotated[
-            int, typer.Option(min=1, help="Draws of noise and timestep that each preference is met under.")
-        ] = 16,
+            int | None,
+            typer.Option(min=1, help="Draws of noise and timestep that each preference is met under."),
+        ] = None,
+        accumulate: Annotated[
+            int | None,
+            typer.Option(min=1, help="Parts in which a batch is met: the same result in less memory."),
+        ] = None,
+        precision: Annotated[Precision | None, typer.Option(help="Of the denoiser's products.")] = None,
+        rank: Annotated[
+            int | None,
+            typer.Option(min=0, help="Rank of what each layer learns (LoRA); 0 for all its weights."),
+        ] = None,
         reference_cache: Annotated[
             Path | None, typer.Option(help="Folder for the reference's losses, shared by runs.")
         ] = None,
@@ -146,9 +167,10 @@ def _align(objective: Literal["dpo", "group", "sft"], help: str) -> None:
         from alignhmr.deployments.training_jobs import run_dpo
 
         run_dpo(
-            data, out, base=base, scorer=scorer, workers=workers, steps=steps, beta=beta, anchor=anchor,
-            learning_rate=learning_rate, batch_size=batch_size, seed=seed, device=device, body=body,
-            objective=objective, draws=draws, cache=reference_cache,
+            data, out, base=base, scorer=scorer, workers=workers, preset=preset, config=config, steps=steps, beta=beta,
+            anchor=anchor, learning_rate=learning_rate, batch_size=batch_size, draws=draws, accumulate=accumulate,
+            precision=None if precision is None else precision.value, rank=rank, seed=seed, device=device, body=body,
+            objective=objective, cache=reference_cache,
         )  # fmt: skip
 
 
@@ -165,7 +187,11 @@ def improve(
     base: Base = "starter",
     scorer: Scorer = "starter",
     hypotheses: Annotated[int, typer.Option(min=4, help="Of each person.")] = 20,
-    steps: Annotated[int, typer.Option(min=1, help="Optimiser steps of a round.")] = 100,
+    preset: Preset = "starter",
+    config: Config = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Optimiser steps of a round, at most; by default the preset's.")
+    ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Ray Train workers.")] = 2,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first N pictures.")] = None,
     seed: Seed = 0,
@@ -179,5 +205,6 @@ def improve(
         raise typer.BadParameter(f"{objective!r} is no objective; choose dpo, group or sft")
     run(
         source[0] if len(source) == 1 else source, out, rounds=rounds, objective=objective, base=base, scorer=scorer,
-        body=body, hypotheses=hypotheses, steps=steps, workers=workers, seed=seed, device=device, limit=limit,
+        body=body, hypotheses=hypotheses, preset=preset, config=config, steps=steps, workers=workers, seed=seed,
+        device=device, limit=limit,
     )  # fmt: skip

@@ -33,25 +33,29 @@ SHOWN = (
 def run(
     source: str | list[str], out: str | Path, *, rounds: int = 2, objective: Literal["dpo", "group", "sft"] = "dpo",
     base: str | Path = "starter", scorer: str | Path = "starter", body: str | Path = "open", hypotheses: int = 20,
-    steps: int = 100, workers: int = 2, seed: int = 0, device: str = "auto", limit: int | None = None,
-    console: Console | None = None,
+    preset: str = "starter", config: str | Path | None = None, steps: int | None = None, workers: int = 2,
+    seed: int = 0, device: str = "auto", limit: int | None = None, console: Console | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """The journal: what was asked, what each round came to, and the best checkpoint.
+
+    How a round aligns is the preset's, under the keys of ``config``, under ``steps``.
 
     InputError where a number makes no sense or nothing is preferred in the first round, CompatibilityError where
     ``out`` holds the rounds of another question.
     """
     from alignhmr.deployments.labeling.command import run as label
+    from alignhmr.deployments.training_config import load_training_config
     from alignhmr.deployments.training_jobs import run_dpo
 
     if rounds < 1:
         raise InputError(f"{rounds} rounds were asked for; give 1 or more")
     console, out = console or Console(stderr=True), Path(out).absolute()
     first = resolve(base, "base").absolute()
+    settings = load_training_config(preset, config, {"preference.steps": steps}).preference
     asked = {
         "source": source, "objective": objective, "base": f"{first.stem}:{file_digest(first)}", "body": str(body),
-        "scorer": file_digest(resolve(scorer, "scorer")), "hypotheses": hypotheses, "steps": steps, "seed": seed,
-        "limit": limit,
+        "scorer": file_digest(resolve(scorer, "scorer")), "hypotheses": hypotheses, "seed": seed,
+        "limit": limit, "preference": settings.model_dump(),
     }  # fmt: skip
     journal = _journal(out, asked)
     journal.setdefault("best", str(first))
@@ -64,8 +68,9 @@ def run(
         )  # fmt: skip
         try:
             told = run_dpo(
-                folder / "rows", folder, base=best, scorer=scorer, workers=workers, steps=steps, seed=seed,
-                device=device, body=body, objective=objective, hypotheses=hypotheses, console=console,
+                folder / "rows", folder, base=best, scorer=scorer, workers=workers, preset=preset, config=config,
+                steps=steps, seed=seed, device=device, body=body, objective=objective, hypotheses=hypotheses,
+                console=console,
             )  # fmt: skip
         except InputError as error:
             if number == 1:
@@ -112,7 +117,7 @@ def _round(number: int, base: Path, labelled: Mapping[str, Any], told: Mapping[s
         "round": number, "base": f"{base.stem}:{file_digest(base)}", "labelled": plain(dict(labelled)),
         "checkpoint": told["checkpoint"], "sha256": told["sha256"], "kept": told["verdict"]["kept"],
         "reason": told["verdict"]["reason"], "photos": told["photos"], "made_people": told["made_people"],
-        "alarms": told["alarms"],
+        "alarms": told["alarms"], "step": told["step"], "stopped": told["stopped"], "judged": told["judged"],
     }  # fmt: skip
 
 

@@ -1,5 +1,6 @@
 """Training presets: complete YAML files, overlaid by a file of the user's, refused where a key is unknown."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,11 +11,15 @@ from alignhmr.core.language.text_pose import TextPoseConfig
 from alignhmr.core.scoring.scorer import ScorerConfig
 from alignhmr.core.synthetic.poses import PoseMix
 from alignhmr.deployments.presets import load_settings
+from alignhmr.training.alignment import PreferencePlan
 from alignhmr.training.augmentation import AugmentationConfig
 from alignhmr.training.base import BaseLossWeights, DropRates
 from alignhmr.training.loop import LoopConfig
+from alignhmr.training.low_rank import LowRank
+from alignhmr.training.preference import Objective, PreferenceConfig
 from alignhmr.training.recipe import BaseRecipe, Evaluation, ScorerRecipe
 from alignhmr.training.scorer import ScorerDropRates, ScorerLossWeights
+from alignhmr.training.stopping import StopRule
 from alignhmr.training.text_pose import TextPoseLossWeights
 from alignhmr.training.text_pose_recipe import TextPoseRecipe
 
@@ -238,14 +243,65 @@ class _TextPose(_Shared):
         return TextPoseRecipe(model=model, losses=losses, **self._parts())
 
 
+class _Stop(_Closed):
+    every: PositiveInt
+    patience: PositiveInt
+    drift_mm: PositiveFloat
+    people: PositiveInt
+    hypotheses: PositiveInt
+
+
+class _Preference(_Closed):
+    steps: PositiveInt
+    batch_size: PositiveInt
+    accumulate: PositiveInt
+    learning_rate: PositiveFloat
+    beta: PositiveFloat
+    anchor: float = Field(ge=0)
+    pose: float = Field(ge=0)
+    shape: float = Field(ge=0)
+    camera: float = Field(ge=0)
+    draws: PositiveInt
+    precision: Literal["fp32", "bf16"]
+    rank: int = Field(ge=0)
+    alpha: PositiveFloat
+    sharded: bool
+    stop: _Stop
+    report_every: PositiveInt
+    save_every: PositiveInt
+
+    def plan(self, objective: Objective, *, data: str, base: str, **about: Any) -> PreferencePlan:
+        """Of an alignment; ``about`` are those fields of the plan that no preset knows."""
+        return PreferencePlan(
+            data=data,
+            base=base,
+            objective=PreferenceConfig(
+                beta=self.beta, anchor=self.anchor, pose=self.pose, shape=self.shape, camera=self.camera,
+                objective=objective,
+            ),
+            low_rank=LowRank(self.rank, self.alpha) if self.rank else None,
+            stop=StopRule(**self.stop.model_dump()),
+            **self.model_dump(
+                include={
+                    "steps", "batch_size", "accumulate", "learning_rate", "draws", "precision", "sharded",
+                    "report_every", "save_every",
+                }
+            ),
+            **about,
+        )  # fmt: skip
+
+
 class TrainingConfig(_Closed):
     """One preset: how each model learns."""
 
     base: _Base
     scorer: _Scorer
     text_pose: _TextPose
+    preference: _Preference
 
 
-def load_training_config(preset: str = "starter", path: str | Path | None = None) -> TrainingConfig:
-    """The preset, with the keys of the YAML file laid over it."""
-    return load_settings(TrainingConfig, "training", "alignhmr.training", preset, path)
+def load_training_config(
+    preset: str = "starter", path: str | Path | None = None, overrides: Mapping[str, Any] | None = None
+) -> TrainingConfig:
+    """The preset, with the keys of the YAML file laid over it, and over both what is named like preference.steps."""
+    return load_settings(TrainingConfig, "training", "alignhmr.training", preset, path, overrides)

@@ -3,24 +3,23 @@
 import json
 import logging
 import math
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from rich.console import Console
 from rich.table import Table
 
-from alignhmr.core.errors import InputError
 from alignhmr.core.plain_json import plain
 from alignhmr.deployments import torchvision_shim
 from alignhmr.deployments.runtime import resolve_device
 from alignhmr.deployments.training_progress import shown_progress
 
 if TYPE_CHECKING:
-    from alignhmr.training.alignment import PreferencePlan
+    from alignhmr.training.alignment import PreferencePlan, PreferenceRun
+    from alignhmr.training.base import Precision
     from alignhmr.training.data import Labels
     from alignhmr.training.judgement import Judgement
-    from alignhmr.training.run import PreferenceRun
 
 log = logging.getLogger(__name__)
 
@@ -30,37 +29,48 @@ MAX_PASSES = 20
 
 def run_dpo(
     data: str | Path, out: str | Path, *, base: str | Path = "starter", scorer: str | Path = "starter",
-    workers: int = 2, steps: int = 100, beta: float = 1000.0, anchor: float = 0.1,
-    learning_rate: float = 2e-5, batch_size: int = 128, seed: int = 0, device: str = "auto",
+    workers: int = 2, preset: str = "starter", config: str | Path | None = None, steps: int | None = None,
+    beta: float | None = None, anchor: float | None = None, learning_rate: float | None = None,
+    batch_size: int | None = None, draws: int | None = None, accumulate: int | None = None,
+    precision: "Precision | None" = None, rank: int | None = None, seed: int = 0, device: str = "auto",
     body: str | Path = "open", judged_people: int = 400, hypotheses: int = 20, console: Console | None = None,
-    objective: Literal["dpo", "group", "sft"] = "dpo", draws: int = 16, cache: str | Path | None = None,
+    objective: Literal["dpo", "group", "sft"] = "dpo", cache: str | Path | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Aligns the base to the preferences in label rows; writes ``base-OBJECTIVE.safetensors`` and ``metrics.json``.
 
-    Killed and started again with the same arguments, it goes on from its last checkpoint.
+    What isn't given is the preset's, under the keys of ``config``. People in held-out photos judge on the way, and
+    decide when it ends and which weights are written. Killed and started again with the same arguments, it goes on
+    from its last checkpoint.
     """
-    for name, value in (("steps", steps), ("beta", beta), ("learning rate", learning_rate)):
-        if not value > 0:
-            raise InputError(f"{name} is {value}; give a positive number")
     device = resolve_device(device)
     torchvision_shim.install()
+    from alignhmr.deployments.training_config import load_training_config
+
+    given = {
+        "steps": steps, "beta": beta, "anchor": anchor, "learning_rate": learning_rate, "batch_size": batch_size,
+        "draws": draws, "accumulate": accumulate, "precision": precision, "rank": rank,
+    }  # fmt: skip
+    settings = load_training_config(
+        preset, config, {f"preference.{name}": value for name, value in given.items()}
+    ).preference
     from alignhmr.core.body.model import BodyModel
     from alignhmr.core.checkpoints import file_digest, load_checkpoint, resolve
     from alignhmr.core.perception.assets import cache_folder
     from alignhmr.deployments.runtime import start_ray
     from alignhmr.deployments.storage import open_location
-    from alignhmr.training.alignment import PreferencePlan, run_name
+    from alignhmr.training.alignment import run_name
     from alignhmr.training.data import read_labels, split
     from alignhmr.training.fit import held_out_people
     from alignhmr.training.judgement import judge
-    from alignhmr.training.preference import PreferenceConfig
+    from alignhmr.training.preference_batches import digest_of
     from alignhmr.training.run import run_preference
 
     console, out = console or Console(stderr=True), Path(out)
     body_model = BodyModel.load(body)
     base_path = resolve(base, "base").absolute()
     before, base_info = load_checkpoint(base_path, "base", body_digest=body_model.digest)
-    judge_model, _ = load_checkpoint(resolve(scorer, "scorer"), "scorer", body_digest=body_model.digest)
+    scorer_path = resolve(scorer, "scorer").absolute()
+    judge_model, _ = load_checkpoint(scorer_path, "scorer", body_digest=body_model.digest)
     filesystem, folder = open_location(data)
     # Read once here, so that wrong rows are refused before a worker is started.
     labels = read_labels(
@@ -68,19 +78,23 @@ def run_dpo(
     )
     training, held_out = split(labels)
     # More passes learn the few pairs by heart: on 50 made people the gain stood still from 20 on.
-    enough = math.ceil(MAX_PASSES * len(training.preferred) / batch_size)
-    plan = PreferencePlan(
-        data=folder, base=str(base_path), steps=min(steps, enough), batch_size=batch_size, learning_rate=learning_rate,
-        objective=PreferenceConfig(beta=beta, anchor=anchor, objective=objective), body=str(body), seed=seed,
-        draws=draws, cache=str(Path(cache).absolute() if cache is not None else cache_folder() / "reference"),
+    enough = math.ceil(MAX_PASSES * len(training.preferred) / settings.batch_size)
+    plan = settings.plan(
+        objective, data=folder, base=str(base_path), scorer=str(scorer_path), labels=digest_of(labels), body=str(body),
+        seed=seed, cache=str(Path(cache).absolute() if cache is not None else cache_folder() / "reference"),
     )  # fmt: skip
+    plan = replace(plan, steps=min(settings.steps, enough))
     console.print(
         f"{len(training.preferred)} {'groups' if objective == 'group' else 'pairs'} of {len(training.people)} people to"
         f" learn from,"
         f" {len(held_out.people)} people held out to judge by"
     )
-    if plan.steps < steps:
-        console.print(f"{plan.steps} steps instead of {steps}: so few are learnt in {MAX_PASSES} passes")
+    if broken := labels.counts.get("broken files"):
+        console.print(f"[yellow]{broken} files of rows can't be read and are left out")
+    if plan.steps < settings.steps:
+        console.print(
+            f"{plan.steps} steps instead of {settings.steps}: so few are learnt in {MAX_PASSES} passes"
+        )
     start_ray()
     out.mkdir(parents=True, exist_ok=True)
     with shown_progress(console) as progress:
@@ -96,7 +110,12 @@ def run_dpo(
         run = run_preference(
             plan, out, workers=workers, device=device, filesystem=filesystem, watch=watch, name=run_name(plan)
         )
-        progress.update(task, completed=plan.steps, description="aligned")
+        done = run.judged[-1]["step"] if run.stopped is not None else plan.steps
+        progress.update(task, total=done, completed=done, description="aligned")
+    if run.stopped is not None:
+        console.print(f"stopped at step {done}: {run.stopped}")
+    if run.judged:
+        console.print(f"kept are the weights of step {run.step}" + ("" if run.step else ", the base's own"))
     for sentence in run.alarms:
         console.print(f"[yellow]alarm:[/] {sentence}")
     made = held_out_people(body_model, judged_people)
@@ -120,7 +139,7 @@ def _write_aligned(
     parent = Path(plan.base)
     recipe = {
         "objective": plan.objective.objective, "plan": asdict(plan), "parent": f"{parent.stem}:{file_digest(parent)}",
-        "labels": labels.counts, "workers": workers,
+        "labels": labels.counts, "workers": workers, "step": run.step, "stopped": run.stopped,
     }  # fmt: skip
     metrics = judgement.to_dict()
     info = CheckpointInfo(
@@ -130,7 +149,7 @@ def _write_aligned(
     digest = save_checkpoint(path, run.policy, info)
     result = {
         "checkpoint": str(path), "sha256": digest, **metrics, "recipe": recipe, "history": run.history,
-        "alarms": run.alarms,
+        "alarms": run.alarms, "judged": run.judged, "step": run.step, "stopped": run.stopped,
     }  # fmt: skip
     partial = out / "metrics.partial"
     partial.write_text(json.dumps(plain(result), indent=1, allow_nan=False))

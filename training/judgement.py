@@ -170,7 +170,9 @@ def _verdict(made: dict[str, Change], photos: dict[str, Change]) -> Verdict:
     worst = max((100 * change.difference / change.before for change in truth), default=0.0)
     if not math.isfinite(reward):
         return Verdict(False, "its answers are not finite numbers; lower the learning rate")
-    if reward <= 0:
+    if reward == 0:
+        return Verdict(False, "the scorer's reward on held-out photos is what it was: no step made it better")
+    if reward < 0:
         return Verdict(False, f"the scorer's reward on held-out photos fell by {-reward / 2:.3f}")
     if off.after > 1.02 * off.before:
         return Verdict(

@@ -6,7 +6,7 @@ loop is tested on ten batches, run on a bare GPU box, and wrapped by Ray Train (
 
 import copy
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,9 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from alignhmr.core.errors import InputError
+from alignhmr.training.sharding import as_held, whole
 
 Step = Callable[[Any, int], tuple[Tensor, dict[str, float]]]
-"""(batch, step number) -> (loss, what to report)."""
+"""(batch, step number) -> (loss, what to report); of a batch in parts it is asked for each part."""
 Reporter = Callable[[int, dict[str, float]], None]
 
 PATIENCE = 10
@@ -74,7 +75,10 @@ class Trainer:
             betas=(0.9, 0.99),
             fused=True,
         )
-        self.ema = copy.deepcopy(module).requires_grad_(False)
+        self.ema = copy.deepcopy(module).requires_grad_(False) if config.ema_decay else module
+        """The module itself where nothing is averaged."""
+        self.best: dict[str, Tensor] = {}
+        """What learns, as it was when ``remember`` was called last; empty before."""
 
     def learning_rate(self, step: int) -> float:
         """Linear warm-up, then constant, then half a cosine down to ``final_rate``."""
@@ -89,48 +93,102 @@ class Trainer:
         return c.learning_rate * (c.final_rate + (1 - c.final_rate) * cosine)
 
     def update(self, loss: Tensor) -> float:
-        """One optimiser step; the gradient's norm before clipping. A non-finite loss changes nothing."""
+        """One optimiser step by one loss: ``add`` and ``advance``."""
+        self.add(loss)
+        return self.advance()
+
+    def add(self, loss: Tensor) -> None:
+        """Adds a loss to the step; what led to it is forgotten, so that a large batch fits in parts."""
+        loss.backward()
+
+    def advance(self) -> float:
+        """One optimiser step by the losses' sum; the gradient's norm before clipping. If that isn't finite, nothing
+        changes."""
         rate = self.learning_rate(self.step_number)
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["share"]
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.config.clip_norm)
+        norm = whole(torch.nn.utils.clip_grad_norm_(self.parameters, self.config.clip_norm))
         if torch.isfinite(norm):
             self.optimizer.step()
             self._update_ema()
             self.lost_steps = 0
         else:
             self.lost_steps += 1
+        self.optimizer.zero_grad(set_to_none=True)
         self.step_number += 1
         return float(norm)
 
     @torch.no_grad()
     def _update_ema(self) -> None:
+        if self.ema is self.module:
+            return
         # Short memory at first: otherwise the average would remember the initial weights.
         decay = min(self.config.ema_decay, (1 + self.step_number) / (10 + self.step_number))
         torch._foreach_lerp_(list(self.ema.parameters()), list(self.module.parameters()), 1 - decay)  # pyright: ignore
         for average, current in zip(self.ema.buffers(), self.module.buffers(), strict=True):
             average.copy_(current)
 
+    @torch.no_grad()
+    def remember(self) -> None:
+        """Keeps what learns as it is now, to come back to."""
+        self.best = {
+            name: parameter.clone()
+            for name, parameter in self.module.named_parameters()
+            if parameter.requires_grad
+        }
+
+    @torch.no_grad()
+    def recall(self) -> None:
+        """Puts the module back to where ``remember`` was called last, if it ever was."""
+        learns = dict(self.module.named_parameters())
+        for name, value in self.best.items():
+            learns[name].copy_(as_held(value, learns[name]))
+
     def state_dict(self) -> dict[str, Any]:
+        """Whole tensors; where weights are in shards, all workers call it together."""
+        optimizer = self.optimizer.state_dict()
+        slots = {index: _whole(values) for index, values in optimizer["state"].items()}
         return {
             "step": self.step_number,
-            "module": self.module.state_dict(),
-            "ema": self.ema.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "module": _whole(self.module.state_dict()),
+            "ema": _whole(self.ema.state_dict()) if self.ema is not self.module else {},
+            "best": _whole(self.best),
+            "optimizer": {**optimizer, "state": slots},
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        """What ``state_dict`` gave, wherever that was."""
         self.step_number = state["step"]
-        self.module.load_state_dict(state["module"])
-        self.ema.load_state_dict(state["ema"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        held = self.module.state_dict()
+        self.module.load_state_dict(
+            {
+                name: as_held(value, held[name]) if name in held else value
+                for name, value in state["module"].items()
+            }
+        )
+        if self.ema is not self.module:
+            self.ema.load_state_dict(state["ema"])
+        self.best = state["best"]
+        learns = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+        slots = {
+            index: {
+                name: as_held(value, learns[index]) if value.shape == learns[index].shape else value
+                for name, value in values.items()
+            }
+            for index, values in state["optimizer"]["state"].items()
+            if index < len(learns)
+        }
+        self.optimizer.load_state_dict({**state["optimizer"], "state": slots})
+
+
+def _whole(tensors: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: whole(value) if isinstance(value, Tensor) else value for name, value in tensors.items()}
 
 
 def train(trainer: Trainer, step: Step, batches: Iterable[Any], report: Reporter) -> None:
     """Runs until ``config.steps``, or until the batches end; reports means over ``report_every`` steps.
 
+    A batch that is a list is met part by part, in one step: its loss is the mean of the parts', which are of one size.
     A step without a finite gradient is left out of what is learned and of the means; DivergedError after
     ``PATIENCE`` of them in a row.
     """
@@ -139,9 +197,14 @@ def train(trainer: Trainer, step: Step, batches: Iterable[Any], report: Reporter
     for batch in batches:
         if trainer.config.steps is not None and trainer.step_number >= trainer.config.steps:
             break
-        loss, values = step(batch, trainer.step_number)
-        values = {"loss": float(loss.detach()), **values}
-        values["grad_norm"] = trainer.update(loss)
+        parts = batch if isinstance(batch, list) else [batch]
+        told: list[dict[str, float]] = []
+        for part in parts:
+            loss, values = step(part, trainer.step_number)
+            trainer.add(loss / len(parts))
+            told.append({"loss": float(loss.detach()), **values})
+        values = {name: sum(of[name] for of in told) / len(told) for name in told[0]}
+        values["grad_norm"] = trainer.advance()
         if not trainer.lost_steps:
             for name, value in values.items():
                 sums[name] = sums.get(name, 0.0) + value

@@ -73,6 +73,12 @@ def names_of(labels: Labels) -> list[str]:
     ]
 
 
+def digest_of(labels: Labels) -> str:
+    """What rows a run is about: their people and what is preferred of them, in order. SHA-256, hex."""
+    lines = [*labels.people.image_sha256.tolist(), *names_of(labels)]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
 def draws_of(rows: list[str], which: list[int]) -> tuple[Float[Tensor, "rows params"], Int[Tensor, "rows"]]:
     """Noise and timestep of each named row under its draw."""
     # Only the timesteps that sampling visits: what the denoiser does at others is never seen.

@@ -18,6 +18,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 from torch import Tensor
 
+from alignhmr.training.base import Precision
 from alignhmr.training.preference import PreferenceBatch, PreferenceConfig, PreferenceObjective
 
 log = logging.getLogger(__name__)
@@ -31,7 +32,11 @@ class ReferenceCache:
         device: str | torch.device = "cpu",
     ) -> None:  # fmt: skip
         """``bodies`` a row; without a folder nothing outlives the run."""
-        self.folder = None if folder is None else folder / key_of(base_digest, objective.config, bodies)
+        self.folder = (
+            None
+            if folder is None
+            else folder / key_of(base_digest, objective.config, bodies, objective.precision)
+        )
         self._objective, self._device = objective, device
         self._name = f"errors-{rank}.safetensors"
         self._known: dict[str, np.ndarray] = {}
@@ -72,9 +77,11 @@ class ReferenceCache:
         partly.replace(self.folder / self._name)
 
 
-def key_of(base_digest: str, config: PreferenceConfig, bodies: int) -> str:
-    """What errors depend on besides the row: the reference's weights, and how parts are weighed."""
-    text = f"{base_digest} {config.pose} {config.shape} {config.camera} {bodies}"
+def key_of(
+    base_digest: str, config: PreferenceConfig, bodies: int, precision: Precision = "fp32"
+) -> str:  # fmt: skip
+    """What errors depend on besides the row: the reference's weights, how parts are weighed, how it multiplies."""
+    text = f"{base_digest} {config.pose} {config.shape} {config.camera} {bodies} {precision}"
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

@@ -11,8 +11,6 @@ import shutil
 import tempfile
 import threading
 from collections.abc import Callable, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,9 +27,8 @@ from ray.train.v2._internal.exceptions import RayTrainError, UserExceptionWithTr
 from ray.train.v2.api.exceptions import TrainingFailedError, WorkerGroupError
 from torch import nn
 
-from alignhmr.core.diffusion.model import BaseModel
 from alignhmr.core.errors import AcceleratorError, AlignhmrError, InputError, SetupError
-from alignhmr.training.alignment import PreferencePlan, align
+from alignhmr.training.alignment import PreferencePlan, PreferenceRun, align, finished
 from alignhmr.training.loop import DivergedError, Step, Trainer
 from alignhmr.training.plans import Plan, train_plan
 from alignhmr.training.state import STATE, load_state, read_notes, save_state
@@ -44,37 +41,27 @@ Job = Callable[[Workplace], None]
 """What each worker does; crosses to it."""
 
 
-@dataclass(frozen=True)
-class PreferenceRun:
-    """What came of it: the policy in memory, and how it went."""
-
-    policy: BaseModel
-    history: list[dict[str, float]]
-    alarms: list[str]
-
-
 def run_preference(
     plan: PreferencePlan, folder: Path, *, workers: int = 2, device: str = "cpu", max_failures: int = 3,
     filesystem: pafs.FileSystem | None = None, watch: Watch | None = None, name: str = "run",
 ) -> PreferenceRun:  # fmt: skip
     """Trains the policy; ``watch`` is told of each report (step, loss, accuracy, margin, drift_mm, ...).
 
+    CompatibilityError or InputError where the plan, its rows and its models don't belong together.
+
     ``folder`` keeps the checkpoints of an unfinished run until it ends well; all workers must see it.
     """
-    check_room(workers, device, {"pairs": plan.batch_size})
+    check_room(workers, device, {"pairs": plan.batch_size}, parts=plan.accumulate)
     job = partial(align, plan, filesystem)
     result = _run(
         job, folder, name, workers=workers, device=device, threads=plan.threads, max_failures=max_failures,
         listener=_Rows(watch) if watch else Listener(),
     )  # fmt: skip
     assert result.checkpoint is not None, "the last step always commits a checkpoint"
-    policy = plan.policy()
     with result.checkpoint.as_directory() as committed:
-        path = Path(committed) / STATE
-        load_state(path, plan.trainer(policy))
-        notes = read_notes(path)
+        run = finished(plan, Path(committed) / STATE)
     shutil.rmtree(folder / name, ignore_errors=True)
-    return PreferenceRun(policy.eval().requires_grad_(False), notes["history"], notes["alarms"])
+    return run
 
 
 def run_plan(
@@ -94,15 +81,21 @@ def run_plan(
     )  # fmt: skip
 
 
-def check_room(workers: int, device: str, batch: Mapping[str, int]) -> None:
-    """Whether Ray has a place for each worker, and each can have its share of what a batch holds."""
+def check_room(workers: int, device: str, batch: Mapping[str, int], parts: int = 1) -> None:
+    """Whether Ray has a place for each worker, and each can have its share of what a batch holds, in equal parts."""
     if workers < 1:
         raise InputError(f"{workers} workers were asked for; give 1 or more")
+    if parts < 1:
+        raise InputError(f"{parts} parts of a batch were asked for; give 1 or more")
     for what, count in batch.items():
         if count % workers:
             raise InputError(
                 f"a batch of {count} {what} can't be shared evenly by {workers} workers; give a multiple, or another"
                 " number of --workers"
+            )
+        if count // workers % parts:
+            raise InputError(
+                f"a worker's {count // workers} {what} of a batch can't be met in {parts} equal parts; give a divisor"
             )
     have = ray.cluster_resources()
     if have.get("CPU", 0) < workers:
@@ -183,19 +176,20 @@ class _InRay:
         return nn.parallel.DistributedDataParallel(step, find_unused_parameters=True, broadcast_buffers=False)
 
     def notes(self) -> dict[str, Any] | None:
-        with _committed() as path:
-            return None if path is None else read_notes(path)
+        path = _committed()
+        return None if path is None else read_notes(path)
 
     def restore(self, trainer: Trainer) -> None:
-        with _committed() as path:
-            assert path is not None
-            load_state(path, trainer)
+        path = _committed()
+        assert path is not None
+        load_state(path, trainer)
         log.info("rank %d goes on from step %d", self.rank, trainer.step_number)
 
     def keep(self, trainer: Trainer, notes: dict[str, Any]) -> None:
         """All workers meet here; the first one's state becomes the checkpoint. Ray counts it once it is whole."""
         values = {"step": trainer.step_number}
         if self.rank:
+            trainer.state_dict()  # what is in shards comes together by all
             ray.train.report(values)
             return
         with tempfile.TemporaryDirectory() as folder:
@@ -206,15 +200,25 @@ class _InRay:
         pass  # the driver's business, once all workers have ended
 
 
-@contextmanager
-def _committed():
-    """Path of the last committed state, or None."""
+def _committed() -> Path | None:
+    """The last committed state that is whole; None where the run begins.
+
+    Where a machine's end cut the last one short, the one before it costs some steps, and none at all the whole time.
+    All workers see the same files, and choose alike.
+    """
     checkpoint = ray.train.get_checkpoint()
     if checkpoint is None:
-        yield None
-        return
-    with checkpoint.as_directory() as folder:
-        yield Path(folder) / STATE
+        return None
+    last = Path(checkpoint.path)  # on this file system: ``_run`` gave Ray a folder
+    before = [path for path in last.parent.glob("checkpoint*") if path.name < last.name]
+    for folder in [last, *sorted(before, reverse=True)]:
+        try:
+            read_notes(folder / STATE)
+        except InputError as error:
+            log.warning("a kept state is passed over: %s", error)
+        else:
+            return folder / STATE
+    return None
 
 
 def _lost(error: TrainingFailedError, max_failures: int, folder: Path) -> SetupError | None:

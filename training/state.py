@@ -26,7 +26,7 @@ def save_state(path: Path, trainer: Trainer, notes: dict[str, Any]) -> None:
     state = trainer.state_dict()
     optimizer = state["optimizer"]
     tensors: dict[str, Tensor] = {}
-    for part in ("module", "ema"):
+    for part in ("module", "ema", "best"):
         tensors |= {f"{part}/{name}": value for name, value in state[part].items()}
     for index, slots in optimizer["state"].items():
         tensors |= {f"optimizer/{index}/{name}": torch.as_tensor(value) for name, value in slots.items()}
@@ -47,7 +47,7 @@ def save_state(path: Path, trainer: Trainer, notes: dict[str, Any]) -> None:
 def load_state(path: Path, trainer: Trainer) -> dict[str, Any]:
     """Puts the trainer where it was saved, to the bit, and returns the notes."""
     header, tensors = _read(path)
-    parts: dict[str, dict[str, Tensor]] = {"module": {}, "ema": {}}
+    parts: dict[str, dict[str, Tensor]] = {"module": {}, "ema": {}, "best": {}}
     slots: dict[int, dict[str, Tensor]] = {}
     for name, value in tensors.items():
         part, rest = name.split("/", 1)

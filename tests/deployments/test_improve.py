@@ -37,6 +37,7 @@ def jobs(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
         return {
             "checkpoint": str(path), "sha256": file_digest(path), "verdict": {"kept": verdict, "reason": "said so"},
             "photos": {"reward_selected": CHANGE}, "made_people": {}, "alarms": [],
+            "judged": [], "step": 7, "stopped": "it had enough",
         }  # fmt: skip
 
     monkeypatch.setattr(command, "run", label)
@@ -76,6 +77,7 @@ def test_what_is_better_goes_on_and_what_is_not_does_not(jobs, improved, tmp_pat
         third,
     ]
     assert [one["kept"] for one in journal["rounds"]] == [True, False, True]
+    assert journal["rounds"][0]["step"] == 7 and journal["rounds"][0]["stopped"] == "it had enough"
     assert journal["rounds"][2]["base"].endswith(journal["rounds"][0]["sha256"])
     assert json.loads((tmp_path / "out" / improve.JOURNAL).read_text()) == journal
 
@@ -100,6 +102,17 @@ def test_another_question_is_refused_by_name(improved) -> None:
     improved(True)
     with pytest.raises(CompatibilityError, match="hypotheses 20, not 12"):
         improved(True, hypotheses=12)
+
+
+def test_how_a_round_aligns_is_part_of_the_question(jobs, improved, tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("preference: {rank: 4}")
+    journal = improved(True, config=file, steps=7)
+    assert journal["asked"]["preference"]["rank"] == 4 and journal["asked"]["preference"]["steps"] == 7
+    assert jobs.aligned[0]["config"] == file and jobs.aligned[0]["steps"] == 7
+    file.write_text("preference: {rank: 5}")
+    with pytest.raises(CompatibilityError, match="another question"):
+        improved(True, rounds=2, config=file, steps=7)
 
 
 def test_a_checkpoint_that_is_not_what_the_round_made_is_refused(improved) -> None:

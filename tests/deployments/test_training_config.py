@@ -9,6 +9,9 @@ from alignhmr.core.scoring.scorer import ScorerConfig
 from alignhmr.core.synthetic.poses import PoseMix
 from alignhmr.deployments.presets import preset_names
 from alignhmr.deployments.training_config import load_training_config
+from alignhmr.training.alignment import PreferencePlan
+from alignhmr.training.low_rank import LowRank
+from alignhmr.training.preference import PreferenceConfig
 from alignhmr.training.recipe import BaseRecipe, ScorerRecipe
 
 
@@ -23,6 +26,21 @@ def test_starter_is_complete_and_becomes_recipes():
     assert replace(base.model, guidance=1.0, correction=1.0) == BaseModelConfig(), (
         "what one without newer keys is taken for"
     )
+
+
+@pytest.mark.parametrize("preset", ["starter", "full"])
+def test_an_alignment_s_keys_become_a_plan_and_options_come_last(preset, tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text("preference: {beta: 700, rank: 4, steps: 9, stop: {patience: 5}}")
+    settings = load_training_config(preset, file, {"preference.steps": 11, "preference.anchor": None})
+    plan = settings.preference.plan("group", data="rows", base="b", seed=3, scorer="s")
+    assert (plan.steps, plan.seed, plan.scorer, plan.accumulate) == (11, 3, "s", 1)
+    assert plan.objective == PreferenceConfig(beta=700.0, objective="group"), "the rest as its defaults are"
+    assert plan.low_rank == LowRank(rank=4) and plan.stop.patience == 5
+    untouched = load_training_config(preset).preference.plan("dpo", data="rows", base="b")
+    assert untouched.low_rank is None and untouched.sharded == (preset == "full")
+    if preset == "starter":
+        assert untouched == PreferencePlan(data="rows", base="b")
 
 
 def test_full_is_complete_and_of_the_papers_size():
@@ -58,6 +76,8 @@ def test_a_file_changes_only_its_own_keys(tmp_path):
     [
         ("base: {loop: {stepz: 7}}", "no key 'base.loop.stepz'; did you mean 'base.loop.steps'"),
         ("base: {batch_size: 0}", "base.batch_size is 0"),
+        ("preference: {rank: -1}", "preference.rank is -1"),
+        ("preference: {stop: {drift: 3}}", "did you mean 'preference.stop.drift_mm'"),
         ("base: {precision: fp8}", "base.precision is 'fp8'"),
         ("base: {model: {image: vit}}", "base.model.image is 'vit'"),
         ("- 1", "holds a list"),

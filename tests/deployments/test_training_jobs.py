@@ -6,7 +6,7 @@ from alignhmr.deployments.training_jobs import run_dpo
 
 @pytest.mark.parametrize("name", ["steps", "beta", "learning_rate"])
 def test_numbers_of_dpo_must_be_positive(name, tmp_path):
-    with pytest.raises(InputError, match=f"{name.replace('_', ' ')} is 0"):
+    with pytest.raises(InputError, match=f"preference.{name} is 0"):
         run_dpo(tmp_path, tmp_path / "out", **{name: 0})  # type: ignore[arg-type]
 
 

@@ -135,6 +135,20 @@ def test_a_cut_file_is_skipped_unless_all_are(bench, made, tmp_path, caplog):
         read_labels(tmp_path, bench.body, bench.digest)
 
 
+def test_a_file_that_is_gone_when_its_turn_comes_is_skipped(bench, made, tmp_path, monkeypatch, caplog):
+    gone, _ = sorted(made.write_rows(tmp_path, bench.rows).glob("*.parquet"))
+    read = pq.read_schema
+
+    def schema(path, **options):
+        gone.unlink(missing_ok=True)  # after the folder was listed
+        return read(path, **options)
+
+    monkeypatch.setattr(pq, "read_schema", schema)
+    labels = read_labels(tmp_path, bench.body, bench.digest)
+    assert labels.counts["broken files"] == 1 and labels.counts["rows"] == 12
+    assert str(gone) in caplog.text
+
+
 def test_damage_inside_a_file_is_skipped_too(bench, made, tmp_path):
     _, damaged = sorted(made.write_rows(tmp_path, bench.rows).glob("*.parquet"))
     content = bytearray(damaged.read_bytes())

@@ -58,6 +58,39 @@ def test_a_non_finite_loss_changes_no_weight():
     assert torch.equal(weight, before) and made.step_number == 1
 
 
+def test_a_list_is_one_batch_in_parts_and_one_step():
+    whole, parts = trainer(steps=3), trainer(steps=3)
+    rows = torch.randn(6, 3, generator=torch.Generator().manual_seed(1))
+    told: list[tuple[int, dict]] = []
+    for made, batch in ((whole, rows), (parts, list(rows.split(2)))):
+        train(made, quadratic(made), itertools.repeat(batch), lambda *one: told.append(one))
+    assert parts.step_number == 3
+    assert told[1][1] == pytest.approx(told[0][1], rel=1e-6)
+    assert torch.allclose(next(parts.module.parameters()), next(whole.module.parameters()), atol=1e-6)
+
+
+def test_a_part_that_is_no_number_loses_the_whole_step():
+    made = trainer(steps=1)
+    before = next(made.module.parameters()).clone()
+    rows = [torch.ones(2, 3), torch.full((2, 3), math.nan)]
+    train(made, quadratic(made), itertools.repeat(rows), lambda *told: None)
+    assert torch.equal(next(made.module.parameters()), before) and made.lost_steps == 1
+
+
+def test_the_best_weights_are_come_back_to():
+    made = trainer(steps=4, learning_rate=1e-2)
+    made.recall()  # nothing was remembered: nothing happens
+    weight, bias = made.module.parameters()
+    bias.requires_grad_(False)
+    train(made, quadratic(made), [torch.ones(4, 3)] * 2, lambda *told: None)
+    made.remember()
+    then = weight.clone()
+    train(made, quadratic(made), [torch.ones(4, 3)] * 2, lambda *told: None)
+    assert set(made.best) == {"weight"} and not torch.equal(weight, then)
+    made.recall()
+    assert torch.equal(weight, then)
+
+
 def test_no_average_when_its_decay_is_zero():
     made = trainer(steps=5, ema_decay=0.0)
     train(made, quadratic(made), itertools.repeat(torch.ones(4, 3)), lambda at, values: None)

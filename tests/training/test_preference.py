@@ -9,6 +9,7 @@ from alignhmr.core.diffusion.parameters import CAMERA, POSE, SIZE
 from alignhmr.training.data import read_labels
 from alignhmr.training.preference import (
     TRUST,
+    WORSE,
     PreferenceBatch,
     PreferenceConfig,
     PreferenceObjective,
@@ -77,6 +78,17 @@ def test_anchor_pulls_back_winners_that_got_worse_and_no_others():
     assert with_anchor[1] == without[1]
 
 
+@pytest.mark.parametrize("off", [-1e-7, 0.0, 1e-7])
+def test_rounding_at_the_reference_decides_nothing(off):
+    """Errors of policy and reference that were worked out in batches of other sizes differ in their last bits."""
+    reference = torch.full((1, 2), 0.5)
+    policy = (reference + torch.tensor([[off, 0.0]])).requires_grad_()
+    loss, values = preference_loss(policy, reference, torch.tensor([[1.0, -1.0]]), PreferenceConfig())
+    assert values["accuracy"] == 0.5
+    [gradient] = torch.autograd.grad(loss, policy)
+    assert gradient[0].tolist() == pytest.approx([250.0, -250.0], abs=0.1)
+
+
 def test_swapping_winner_and_loser_negates_the_margin(bench, batch):
     objective = moved(bench)
     _, one = objective(batch)
@@ -103,6 +115,32 @@ def test_a_masked_part_gets_no_gradient(bench, batch):
     assert gradient[POSE].abs().max() > 0
 
 
+def test_parts_are_the_batch(bench, batch):
+    objective = moved(bench)
+    batch = replace(batch, reference=objective.reference_errors(batch))
+    parts = batch.parts(4)
+    assert [len(part.bodies) for part in parts] == [4] * 4
+    for name in ("bodies", "advantage", "noise", "t", "reference"):
+        assert torch.equal(torch.cat([getattr(part, name) for part in parts]), getattr(batch, name))
+    assert torch.equal(torch.cat([part.evidence.vector for part in parts]), batch.evidence.vector)
+    losses = [objective(part)[0].item() for part in parts]
+    assert sum(losses) / 4 == pytest.approx(objective(batch)[0].item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_policy_and_reference_multiply_alike(bench, batch, precision):
+    """At the reference the loss is log 2 whatever the networks multiply in, and its gradient is in float32."""
+    objective = PreferenceObjective(bench.model(), precision=precision)
+    loss, _ = objective(batch)
+    assert loss.item() == pytest.approx(math.log(2), abs=1e-6) and loss.dtype == torch.float32
+    loss.backward()
+    gradients = [parameter.grad for parameter in objective.policy.trainable_in_alignment()]
+    assert all(gradient is not None and gradient.dtype == torch.float32 for gradient in gradients)
+    exact = PreferenceObjective(bench.model()).reference_errors(batch)
+    apart = float((objective.reference_errors(batch) / exact - 1).abs().max())
+    assert apart == 0 if precision == "fp32" else 0 < apart < 0.02
+
+
 def test_only_the_denoiser_is_trainable(bench, batch):
     objective = PreferenceObjective(bench.model())
     objective(batch)[0].backward()
@@ -121,7 +159,9 @@ def test_agrees_with_the_formula_in_float64():
     total = 0.0
     for policy_w, policy_l, reference_w, reference_l in errors.T:
         r = -700 / 2 * ((policy_w - policy_l) - (reference_w - reference_l))
-        total += math.log1p(math.exp(-r)) + 0.3 * 700 / 2 * max(0, policy_w - reference_w)
+        rise, bend = max(0, policy_w - reference_w), WORSE / 700
+        total += math.log1p(math.exp(-r))
+        total += 0.3 * 700 / 2 * (rise**2 / (2 * bend) if rise < bend else rise - bend / 2)
     assert loss.item() == pytest.approx(total / 9, rel=1e-4)
     policy_w, policy_l, reference_w, reference_l = errors.mean(1)
     assert rise_pct(values, "winner") == pytest.approx(100 * (policy_w / reference_w - 1), abs=1e-3)

@@ -68,11 +68,12 @@ def test_workers_keep_beside_each_other(bench, labels, tmp_path: Path) -> None:
     assert whole.worked_out == 0 and len(list(whole.folder.iterdir())) == 2  # type: ignore[union-attr]
 
 
-def test_other_weights_or_other_parts_are_other_errors() -> None:
+def test_other_weights_parts_or_products_are_other_errors() -> None:
     config = PreferenceConfig()
     other = replace(config, camera=0.0)
     keys = {key_of("a", config, 2), key_of("b", config, 2), key_of("a", other, 2), key_of("a", config, 6)}
-    assert len(keys) == 4
+    keys.add(key_of("a", config, 2, "bf16"))
+    assert len(keys) == 5
     assert key_of("a", replace(config, beta=7.0, anchor=0.0, objective="sft"), 2) == key_of("a", config, 2)
 
 

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+import ray.train
 import torch
 from rich.console import Console
 
@@ -15,12 +16,16 @@ from alignhmr.core.diffusion.model import BaseModel
 from alignhmr.core.errors import InputError, SetupError
 from alignhmr.deployments.training_jobs import run_dpo
 from alignhmr.training import fit
-from alignhmr.training.alignment import PreferencePlan, run_name
+from alignhmr.training.alignment import PreferencePlan, align, finished, run_name
 from alignhmr.training.data import read_labels, split
 from alignhmr.training.loop import Trainer, train
+from alignhmr.training.low_rank import LowRank
 from alignhmr.training.preference import PreferenceConfig, PreferenceObjective
 from alignhmr.training.preference_batches import preference_batches
-from alignhmr.training.run import run_preference
+from alignhmr.training.run import _committed, run_preference
+from alignhmr.training.state import STATE, save_state
+from alignhmr.training.stopping import StopRule
+from alignhmr.training.workplace import Alone
 
 pytestmark = [
     pytest.mark.ray,
@@ -98,6 +103,50 @@ def test_a_killed_worker_costs_only_time(bench, made, ray_session, tmp_path):
     assert [row["loss"] for row in hit.history] == pytest.approx([row["loss"] for row in calm], abs=1e-3)
 
 
+@pytest.mark.parametrize("sharded", [False, True])
+def test_two_workers_in_parts_by_low_rank_and_judged_come_to_what_one_process_comes_to(
+    bench, ray_session, tmp_path, sharded
+):
+    rule = StopRule(every=2, patience=2, drift_mm=1e6, people=6, hypotheses=3)
+    plan = plan_of(
+        bench, steps=12, accumulate=2, low_rank=LowRank(rank=2), scorer=str(bench.scorer), stop=rule,
+        learning_rate=3e-3, sharded=sharded,
+    )  # fmt: skip
+    align(plan, None, Alone(tmp_path / "state"))
+    alone = finished(plan, tmp_path / "state")
+    both = run_preference(plan, tmp_path / "both", workers=2)
+    assert (both.step, both.stopped is None) == (alone.step, alone.stopped is None)
+    assert len(both.judged) == len(alone.judged) > 1 and len(both.history) == len(alone.history)
+    for ours, theirs in zip(both.history + both.judged, alone.history + alone.judged, strict=True):
+        assert ours == pytest.approx(theirs, rel=1e-3, abs=1e-4)
+    assert both.judged[-1]["drift_mm"] > 1
+    for name, value in alone.policy.state_dict().items():
+        assert torch.allclose(both.policy.state_dict()[name], value, atol=1e-4), name
+
+
+def test_a_state_that_was_cut_short_costs_the_steps_since_the_one_before(
+    bench, tmp_path, monkeypatch, caplog
+):
+    plan = plan_of(bench)
+    policy = plan.learning().policy
+    paths = []
+    for step in (4, 8):
+        trainer = plan.trainer(policy)
+        trainer.step_number = step
+        folder = tmp_path / f"checkpoint_2026-11-30_00-00-0{step}"
+        save_state(folder / STATE, trainer, {"of": step})
+        paths.append(folder / STATE)
+    monkeypatch.setattr(ray.train, "get_checkpoint", lambda: ray.train.Checkpoint(str(paths[-1].parent)))
+    assert _committed() == paths[1]
+    whole = paths[1].read_bytes()
+    paths[1].write_bytes(whole[: len(whole) // 2])
+    assert _committed() == paths[0] and "cut short" in caplog.text
+    paths[0].unlink()
+    assert _committed() is None, "then it begins anew"
+    monkeypatch.setattr(ray.train, "get_checkpoint", lambda: None)
+    assert _committed() is None
+
+
 def test_more_workers_than_there_are_is_told(bench, ray_session, tmp_path):
     with pytest.raises(SetupError, match="Ray has"):
         run_preference(plan_of(bench, batch_size=64), tmp_path, workers=64)
@@ -105,6 +154,10 @@ def test_more_workers_than_there_are_is_told(bench, ray_session, tmp_path):
         run_preference(plan_of(bench), tmp_path, workers=3)
     with pytest.raises(InputError, match="give 1 or more"):
         run_preference(plan_of(bench), tmp_path, workers=0)
+    with pytest.raises(InputError, match="4 pairs of a batch can't be met in 3 equal parts"):
+        run_preference(plan_of(bench, accumulate=3), tmp_path, workers=2)
+    with pytest.raises(InputError, match="0 parts"):
+        run_preference(plan_of(bench, accumulate=0), tmp_path, workers=2)
 
 
 def test_plans_are_told_apart(bench):
@@ -116,18 +169,29 @@ def test_plans_are_told_apart(bench):
 def test_the_whole_job_leaves_a_checkpoint_with_its_lineage(bench, clips, ray_session, tmp_path, monkeypatch):
     monkeypatch.setattr(fit, "fetch", lambda name: clips)
     console = Console(file=io.StringIO(), width=120)
+    config = tmp_path.parent / "mine.yaml"
+    config.write_text("preference: {stop: {every: 2, people: 5, hypotheses: 2}, rank: 2}")
     told = run_dpo(
         bench.folder, tmp_path, base=bench.base, scorer=bench.scorer, workers=1, steps=4, batch_size=8,
-        judged_people=6, hypotheses=3, console=console,
+        judged_people=6, hypotheses=3, console=console, config=config,
     )  # fmt: skip
     path = tmp_path / "base-dpo.safetensors"
     _, info = load_checkpoint(path, "base", body_digest=bench.body.digest)
     assert told["checkpoint"] == str(path) and told["sha256"] == file_digest(path)
     assert info.recipe["parent"] == f"base:{bench.digest}"
     assert info.recipe["labels"]["rows"] == len(bench.rows) and info.recipe["plan"]["steps"] == 4
+    assert info.recipe["plan"]["stop"]["people"] == 5 and info.recipe["plan"]["low_rank"]["rank"] == 2
+    assert [one["step"] for one in told["judged"]] == [0, 2, 4] and told["stopped"] is None
+    assert info.recipe["step"] == told["step"] in (0, 2, 4)
     assert info.metrics["verdict"]["text"] == told["verdict"]["text"]
     assert json.loads((tmp_path / "metrics.json").read_text()) == json.loads(json.dumps(told))
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["base-dpo.safetensors", "metrics.json"]
     shown = console.file.getvalue()  # type: ignore[attr-defined]
-    for words in ("mpjpe_zero_noise_mm", "reward_selected", "kept: ", "held out to judge by"):
+    for words in (
+        "mpjpe_zero_noise_mm",
+        "reward_selected",
+        "kept: ",
+        "held out to judge by",
+        "kept are the weights of step",
+    ):
         assert words in shown

@@ -26,7 +26,9 @@ def test_resumed_run_is_the_undisturbed_one_to_the_bit(tmp_path):
     straight = trainer()
     run(straight, 20)
     first = trainer()
-    run(first, 9)
+    run(first, 5)
+    first.remember()
+    run(first, 4)
     save_state(tmp_path / "s.safetensors", first, {"seed": 3})
     second = trainer()
     torch.nn.init.zeros_(next(second.module.parameters()))
@@ -40,6 +42,8 @@ def test_resumed_run_is_the_undisturbed_one_to_the_bit(tmp_path):
     for one, other in ((straight.module, second.module), (straight.ema, second.ema)):
         for name, value in one.state_dict().items():
             assert torch.equal(value, other.state_dict()[name]), name
+    assert first.best.keys() == second.best.keys() == dict(first.module.named_parameters()).keys()
+    assert all(torch.equal(second.best[name], value) for name, value in first.best.items())
 
 
 def test_saving_again_replaces_and_leaves_no_partial_file(tmp_path):
