@@ -199,10 +199,15 @@ def _judged_by(recipe: dict[str, Any], kind: str) -> str:
     oracle = "Best-of-M needs the truth to choose and is no headline."
     if judged := recipe.get("judged_by"):
         plans = [plan for source in judged["data"] for plan in source["plans"]]
+        people = (
+            f"on {judged['people']} prepared people who were held out (`{judged['digest'][:16]}`:"
+            f" {'; '.join(map(_plan, plans))}), with true boxes and cameras, over"
+        )
+        if kind == "scorer":
+            return f"Of the base's own hypotheses {people} the 24 joints; the selected are the best-scored. {oracle}"
         return (
-            f"By the evaluator, on {judged['people']} prepared people who were held out (`{judged['digest'][:16]}`:"
-            f" {'; '.join(map(_plan, plans))}), with true boxes and cameras, over 12 limb joints; _low and _high are"
-            f" the ends of a 95 % interval over clips. {oracle}"
+            f"By the evaluator, {people} 12 limb joints; _low and _high are the ends of a 95 % interval over clips."
+            f" {oracle}"
         )
     return (
         f"On made people in motion that was never trained on ({', '.join(recipe.get('held_out_clips', []))}):"
