@@ -106,9 +106,11 @@ class Claim:
     def of(cls, bodies: Bodies, crop_px: Float[Tensor, "people 3"]) -> "Claim":
         points = torch.cat([bodies.joints_m, bodies.keypoints_m], -2)
         pixels = torch.cat([bodies.joints_px, bodies.keypoints_px], -2)
-        return cls(
+        parts = (
             matrix_to_sixd(bodies.parameters.rotations).flatten(-2),
             bodies.parameters.betas,
             points - bodies.joints_m[..., :1, :],
             to_crop(pixels, crop_px[:, None]).clamp(-3, 3),
         )
+        # In one order of memory, wherever the bodies come from: the last bits of what is made of them depend on it.
+        return cls(*(part.contiguous() for part in parts))

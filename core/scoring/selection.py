@@ -13,7 +13,7 @@ from alignhmr.core.geometry.rotations import nearest_rotation
 
 BEST = 5
 """Hypotheses whose mean is the answer: chosen on held-out people (README of this folder)."""
-ZERO_NOISE = 0.3
+ZERO_NOISE = 0.7
 """Weight of the zero-noise answer in that mean; the best share the rest. Chosen there."""
 LEAST = 8
 """Hypotheses from which on there is such a mean; among fewer the best-scored is chosen."""
