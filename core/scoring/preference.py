@@ -19,7 +19,7 @@ class MiningRule:
     """How pairs are made of one person's ranked hypotheses."""
 
     pairs: int = 3
-    top: int = 5
+    top: int = 3
     """Winners are among so many best, and losers among so many worst."""
     margin: float = 0.3
     """Least difference in score; with sigma = 5 in the ranking loss, 0.3 is a preference of 82 %."""
