@@ -28,7 +28,7 @@ import torch
 from baseline import opened
 from predict import frames
 from record import finish
-from score import mined
+from score import Rated, mined
 from torch import Tensor
 
 from alignhmr.core.diffusion.condition import Condition, concatenate
@@ -273,19 +273,14 @@ def mining(recoverer: Recoverer, everyone: Seen, count: int) -> dict[str, object
     """Pairs from hypotheses with and without refinement."""
     values: dict[str, object] = {}
     for name, prompt in (("unrefined", None), ("refined", Prompt())):
-        errors, scores, expected, selected = [], [], [], []
+        rated = Rated(recoverer)
         for (sample, index), request in list(zip(everyone.samples, everyone.requests, strict=True))[:count]:
-            hyps = (recovery := recoverer.recover_batch([replace(request, prompt=prompt)])[0]).hypotheses
-            true = np.asarray(sample.people[index].points["coco23"].cam_m)[_LIMBS]
-            answer = hyps.keypoints_cam_m[:, _LIMBS]
-            off = answer - answer[:, _HIPS].mean(1, keepdims=True) - (true - true[_HIPS].mean(0))
-            errors.append(1000 * np.linalg.norm(off, axis=-1).mean(-1))
-            scores.append(hyps.scores)
-            expected.append(hyps.expected_error_mm)
-            selected.append(errors[-1][recovery.selected])
-        found = mined(np.stack(errors), np.stack(scores), np.stack(expected), MiningRule())
-        values[name] = found | {
-            "selected_mm": round(float(np.mean(selected)), 2),
+            [recovery] = recoverer.recover_batch([replace(request, prompt=prompt)])
+            rated(recovery, sample, index)
+        errors = rated.errors_mm
+        chosen = [error[index] for error, index in zip(errors, rated.selected, strict=True)]
+        values[name] = mined(rated, MiningRule()) | {
+            "selected_mm": round(float(np.mean(chosen)), 2),
             "zero_noise_mm": round(float(np.mean([error[0] for error in errors])), 2),
             "best_of_20_mm": round(float(np.mean([error.min() for error in errors])), 2),
         }
