@@ -139,7 +139,8 @@ def main() -> None:
                 name: mean_interval(found[other][which] - found[arm][which], groups).to_dict()
                 for which, name in enumerate(("mpjpe_mm", "pa_mpjpe_mm"))
             }
-    finish("clean_training", values | {"steps": steps, "seeds": len(seeds)}, quick=options.quick)
+    values |= {"steps": steps, "seeds": len(seeds)}
+    finish("clean_training", values, quick=options.quick)
 
 
 if __name__ == "__main__":
