@@ -4,7 +4,7 @@ The model's own idea of where a body stands, its crop camera, is the prior; the 
 in closed form about it.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -81,15 +81,10 @@ def together(parts: Sequence[Bodies]) -> Bodies:
 
 def chosen(bodies: Bodies, index: Int[Tensor, "people"]) -> Bodies:
     """One hypothesis of each person."""
-    return _picked(bodies, lambda part: part[torch.arange(len(part), device=part.device), index][:, None])
 
+    def pick(part: Tensor) -> Tensor:
+        return part[torch.arange(len(part), device=part.device), index][:, None]
 
-def first(bodies: Bodies, hyps: int) -> Bodies:
-    """So many hypotheses of each person, in their order."""
-    return _picked(bodies, lambda part: part[:, :hyps])
-
-
-def _picked(bodies: Bodies, pick: Callable[[Tensor], Tensor]) -> Bodies:
     parameters = (getattr(bodies.parameters, name) for name in ("rotations", "betas", "camera"))
     names = ("joints_m", "keypoints_m", "transl_cam_m", "joints_px", "keypoints_px")
     return Bodies(BodyParameters(*map(pick, parameters)), *(pick(getattr(bodies, name)) for name in names))

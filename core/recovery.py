@@ -33,7 +33,7 @@ from alignhmr.core.geometry.rotations import matrix_to_axis_angle
 from alignhmr.core.perception.detector import Detector, load_detector
 from alignhmr.core.perception.silhouettes import SILHOUETTE_PX, distance_outside, silhouette_over
 from alignhmr.core.perception.views import shrunk, with_views
-from alignhmr.core.placement import Bodies, first, place, together
+from alignhmr.core.placement import Bodies, place, together
 from alignhmr.core.records import Hypotheses, Intrinsics, Person, Picture, Recovery
 from alignhmr.core.refinement import Prompt, Refiner, denoised_again
 from alignhmr.core.scoring.confidence import ErrorConfidence, JointConfidence
@@ -173,7 +173,8 @@ class Recoverer:
     @torch.no_grad()
     def rate(self, person: Person, sight: Sight, bodies: Bodies, drawn: Bodies) -> Rating:
         """What the scorer makes of bodies that are claimed to be the person, of whom the base has drawn others."""
-        return self.scorer(self._evidence(person, sight, drawn), Claim.of(bodies, sight.crop_px))
+        evidence = self._evidence(person, sight, Claim.of(drawn, sight.crop_px))
+        return self.scorer(evidence, Claim.of(bodies, sight.crop_px))
 
     def vetoes(self, recovery: Recovery) -> dict[str, Bool[np.ndarray, "hyps"]]:
         """Which hypotheses are out of the question, and why (``scoring/vetoes.py``)."""
@@ -231,8 +232,9 @@ class Recoverer:
         drawn = bodies.transl_cam_m.shape[1]
         refined = answer = None if refiner is None else refiner(bodies)
         bodies = bodies if refined is None else refined.bodies
-        seen = self.scorer.look(self._evidence(person, sight, first(bodies, _drawn_of(hyps))))
-        rating = self.scorer.rate(seen, Claim.of(bodies, sight.crop_px))
+        claim = Claim.of(bodies, sight.crop_px)
+        seen = self.scorer.look(self._evidence(person, sight, claim.take(slice(_drawn_of(hyps)))))
+        rating = self.scorer.rate(seen, claim)
         score, error_mm = rating.score, rating.error_mm
         selected, interval = int(score[0].argmax()), None
         if drawn < hyps:
@@ -308,7 +310,7 @@ class Recoverer:
         silhouette = _silhouette(person, sight)
         return None if silhouette is None else self._tensor(distance_outside(silhouette))[None]
 
-    def _evidence(self, person: Person, sight: Sight, drawn: Bodies) -> Evidence:
+    def _evidence(self, person: Person, sight: Sight, drawn: Claim) -> Evidence:
         silhouette = _silhouette(person, sight)
         if silhouette is None:
             silhouette = np.zeros((SILHOUETTE_PX, SILHOUETTE_PX))
@@ -327,7 +329,7 @@ class Recoverer:
             self._tensor(silhouette)[None] / 255,
             told(person.mask),
         )
-        return observed.with_proposals(Claim.of(drawn, sight.crop_px))
+        return observed.with_proposals(drawn)
 
     def _tensor(self, value) -> Tensor:
         return torch.as_tensor(np.asarray(value), dtype=torch.float32, device=self.device)

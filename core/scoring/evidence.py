@@ -114,3 +114,7 @@ class Claim:
         )
         # In one order of memory, wherever the bodies come from: the last bits of what is made of them depend on it.
         return cls(*(part.contiguous() for part in parts))
+
+    def take(self, hyps: slice | Tensor) -> "Claim":
+        """What some of each person's hypotheses say."""
+        return Claim(*(part[:, hyps] for part in vars(self).values()))

@@ -22,7 +22,6 @@ from alignhmr.core.checkpoints import load_checkpoint, resolve
 from alignhmr.core.diffusion.model import BaseModel
 from alignhmr.core.diffusion.pose_tokens import features_of
 from alignhmr.core.metrics.ranking import spearman
-from alignhmr.core.scoring.evidence import Claim
 from alignhmr.core.scoring.scorer import HMRScorer, ScorerConfig
 from alignhmr.core.synthetic.observations import Observations
 from alignhmr.training.augmentation import AS_IT_IS, observe
@@ -109,7 +108,7 @@ def only(hyps: slice) -> Callable[[Group], Group]:
     def change(group: Group) -> Group:
         if group.joint_errors_mm.shape[1] == group.own:
             return group  # those who are judged are the base's own alone
-        claim = Claim(*(part[:, hyps] for part in vars(group.claim).values()))
+        claim = group.claim.take(hyps)
         errors = {name: value[:, hyps] for name, value in group.errors_mm.items()}
         joint_errors = group.joint_errors_mm[:, hyps]
         own = len(range(group.own)[hyps])
