@@ -9,7 +9,6 @@ each seed, as many steps. Errors in mm are those of the zero-noise answer on ``-
 whole clips. ``auroc`` is the chance that a wrong label is judged worse than a right one.
 """
 
-import argparse
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +18,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import torch
 from corruptions import corrupted
-from record import finish
+from record import finish, prepared_folders
 
 from alignhmr.core.body.model import BodyModel
 from alignhmr.core.checkpoints import load_checkpoint
@@ -105,13 +104,7 @@ def sets_of_labels(train: str, folder: Path, body: BodyModel, values: dict[str, 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--train", required=True)
-    parser.add_argument("--held-out", required=True)
-    options = parser.parse_args()
+    options = prepared_folders(__doc__).parse_args()
     steps, seeds = (4, SEEDS[:1]) if options.quick else (STEPS, SEEDS)
     body, values = BodyModel.load(), dict[str, Any]()
     judges = everyone(options.held_out)

@@ -1,5 +1,6 @@
 """How a benchmark ends: one JSON object as the last line, and the last full result kept beside the code."""
 
+import argparse
 import json
 import os
 import platform
@@ -11,6 +12,15 @@ ROOT = Path(__file__).parents[2]
 RESULTS = Path(__file__).parent / "results"
 MEASURED = ("*.py", "*.npz", "*.safetensors", "*.yaml", "constraints.txt")
 """What a figure depends on; words about it may be written while it is measured."""
+
+
+def prepared_folders(doc: str | None) -> argparse.ArgumentParser:
+    """Options of a benchmark that is given people to learn from and to judge by."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--train", required=True)
+    parser.add_argument("--held-out", required=True)
+    return parser
 
 
 def finish(name: str, values: dict[str, object], *, quick: bool) -> None:

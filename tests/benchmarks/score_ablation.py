@@ -8,14 +8,13 @@ nothing: nearness to the mean of the hypotheses. ``ceiling`` rates by nearness t
 from the zero-noise answer to the truth: what a judge would have to know for its figures.
 """
 
-import argparse
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
 import torch
-from record import finish
+from record import finish, prepared_folders
 
 from alignhmr.core.body.model import BodyModel
 from alignhmr.core.checkpoints import load_checkpoint, resolve
@@ -155,12 +154,7 @@ def _figures(scores: torch.Tensor, errors: torch.Tensor) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--train", required=True)
-    parser.add_argument("--held-out", required=True)
+    parser = prepared_folders(__doc__)
     parser.add_argument("--base", default="starter")
     options = parser.parse_args()
     steps, people, judges = (4, 96, 48) if options.quick else (200, 9600, 1056)

@@ -26,7 +26,9 @@ from alignhmr.core.synthetic.motion import load_clips
 from alignhmr.core.synthetic.observations import Observations, ObservationSampler
 from alignhmr.core.synthetic.poses import PoseSampler
 from alignhmr.deployments.labeling.schema import row_schema, table_from_rows
+from alignhmr.training.alignment import PreferencePlan
 from alignhmr.training.base import true_packed
+from alignhmr.training.preference import PreferenceConfig
 from alignhmr.training.sightings import Sighting
 
 torch.set_num_threads(1)
@@ -150,6 +152,14 @@ class Workbench:
         model, _ = load_checkpoint(self.base, "base")
         assert isinstance(model, BaseModel)
         return model
+
+    def plan(self, **changes) -> PreferencePlan:
+        """A short alignment of the base to the rows."""
+        options = {
+            "data": str(self.folder), "base": str(self.base), "steps": 8, "batch_size": 8, "report_every": 2,
+            "save_every": 4, "learning_rate": 1e-3, "objective": PreferenceConfig(beta=200.0), **changes,
+        }  # fmt: skip
+        return PreferencePlan(**options)
 
 
 @pytest.fixture(scope="session")

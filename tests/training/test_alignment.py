@@ -22,16 +22,8 @@ from alignhmr.training.stopping import StopRule, best_of
 from alignhmr.training.workplace import Alone, Listener
 
 
-def plan_of(bench, **changes) -> PreferencePlan:
-    options = {
-        "data": str(bench.folder), "base": str(bench.base), "steps": 8, "batch_size": 8, "report_every": 2,
-        "save_every": 4, "learning_rate": 1e-3, "objective": PreferenceConfig(beta=200.0), **changes,
-    }  # fmt: skip
-    return PreferencePlan(**options)
-
-
 def judged_plan(bench, rule: StopRule, **changes) -> PreferencePlan:
-    return plan_of(bench, scorer=str(bench.scorer), stop=rule, **changes)
+    return bench.plan(scorer=str(bench.scorer), stop=rule, **changes)
 
 
 def run(plan: PreferencePlan, state: Path, *, resume: bool = False) -> PreferenceRun:
@@ -53,7 +45,7 @@ def apart(one: PreferenceRun, other: PreferenceRun) -> float:
 
 @pytest.mark.parametrize("objective", ["dpo", "group", "sft"])
 def test_a_batch_in_parts_teaches_what_the_whole_does(bench, tmp_path, objective):
-    plan = plan_of(bench, objective=PreferenceConfig(beta=200.0, objective=objective))
+    plan = bench.plan(objective=PreferenceConfig(beta=200.0, objective=objective))
     whole = run(plan, tmp_path / "whole")
     parts = run(replace(plan, accumulate=4), tmp_path / "parts")
     assert whole.history[0]["loss"] != whole.history[-1]["loss"]
@@ -65,11 +57,11 @@ def test_a_batch_in_parts_teaches_what_the_whole_does(bench, tmp_path, objective
 @pytest.mark.parametrize("parts", [0, 3])
 def test_parts_that_do_not_divide_a_batch_are_refused(bench, tmp_path, parts):
     with pytest.raises(InputError, match=f"can't be met in {parts} parts"):
-        run(plan_of(bench, accumulate=parts), tmp_path / "state")
+        run(bench.plan(accumulate=parts), tmp_path / "state")
 
 
 def test_bf16_learns_nearly_the_same_and_its_weights_stay_in_float32(bench, tmp_path):
-    plan = plan_of(bench, learning_rate=2e-4)
+    plan = bench.plan(learning_rate=2e-4)
     exact = run(plan, tmp_path / "fp32")
     half = run(replace(plan, precision="bf16"), tmp_path / "bf16")
     assert half.history != exact.history
@@ -80,7 +72,7 @@ def test_bf16_learns_nearly_the_same_and_its_weights_stay_in_float32(bench, tmp_
 
 
 def test_what_low_rank_learned_ships_as_an_ordinary_base(bench, tmp_path):
-    plan = plan_of(bench, low_rank=LowRank(rank=2), steps=6)
+    plan = bench.plan(low_rank=LowRank(rank=2), steps=6)
     low = run(plan, tmp_path / "state")
     path = tmp_path / "base.safetensors"
     save_checkpoint(
@@ -197,7 +189,7 @@ def test_a_run_that_is_taken_up_again_goes_on_to_the_bit(bench, tmp_path, low_ra
 def test_rows_that_changed_under_a_run_are_refused_and_begin_another(bench, made, tmp_path, caplog):
     folder = made.write_rows(tmp_path / "rows", bench.rows, parts=3)
     labels = read_labels(folder, bench.body, bench.digest)
-    plan = plan_of(bench, data=str(folder), labels=digest_of(labels), steps=1)
+    plan = bench.plan(data=str(folder), labels=digest_of(labels), steps=1)
     run(plan, tmp_path / "state")
     (folder / "part-1.parquet").write_bytes(b"PAR1 cut short")
     with pytest.raises(InputError, match=r"have changed since the run began .* 1 files can't be read"):

@@ -20,7 +20,7 @@ from alignhmr.training.alignment import PreferencePlan, align, finished, run_nam
 from alignhmr.training.data import read_labels, split
 from alignhmr.training.loop import Trainer, train
 from alignhmr.training.low_rank import LowRank
-from alignhmr.training.preference import PreferenceConfig, PreferenceObjective
+from alignhmr.training.preference import PreferenceObjective
 from alignhmr.training.preference_batches import preference_batches
 from alignhmr.training.run import _committed, run_preference
 from alignhmr.training.state import STATE, save_state
@@ -34,14 +34,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
     pytest.mark.filterwarnings("ignore::FutureWarning"),
 ]
-
-
-def plan_of(bench, **changes) -> PreferencePlan:
-    options = {
-        "data": str(bench.folder), "base": str(bench.base), "steps": 8, "batch_size": 8, "report_every": 2,
-        "save_every": 4, "learning_rate": 1e-3, "objective": PreferenceConfig(beta=200.0), **changes,
-    }  # fmt: skip
-    return PreferencePlan(**options)
 
 
 def plain_history(bench, plan: PreferencePlan) -> tuple[list[dict[str, float]], BaseModel]:
@@ -62,7 +54,7 @@ def plain_history(bench, plan: PreferencePlan) -> tuple[list[dict[str, float]], 
 
 def test_two_workers_learn_what_one_process_learns(bench, ray_session, tmp_path):
     told: list[dict] = []
-    plan = plan_of(bench)
+    plan = bench.plan()
     plain, policy = plain_history(bench, plan)
     run = run_preference(plan, tmp_path, workers=2, watch=told.append)
     assert [row["step"] for row in run.history] == [2, 4, 6, 8]
@@ -82,7 +74,7 @@ def test_two_workers_learn_what_one_process_learns(bench, ray_session, tmp_path)
 @pytest.mark.slow
 def test_a_killed_worker_costs_only_time(bench, made, ray_session, tmp_path):
     """SIGKILL to one worker after the first commit: the curve is that of an undisturbed run."""
-    plan = plan_of(bench, steps=400, save_every=20, report_every=20)
+    plan = bench.plan(steps=400, save_every=20, report_every=20)
     calm, _ = plain_history(bench, plan)
     killed: list[int] = []
 
@@ -108,8 +100,7 @@ def test_two_workers_in_parts_by_low_rank_and_judged_come_to_what_one_process_co
     bench, ray_session, tmp_path, sharded
 ):
     rule = StopRule(every=2, patience=2, drift_mm=1e6, people=6, hypotheses=3)
-    plan = plan_of(
-        bench, steps=12, accumulate=2, low_rank=LowRank(rank=2), scorer=str(bench.scorer), stop=rule,
+    plan = bench.plan(steps=12, accumulate=2, low_rank=LowRank(rank=2), scorer=str(bench.scorer), stop=rule,
         learning_rate=3e-3, sharded=sharded,
     )  # fmt: skip
     align(plan, None, Alone(tmp_path / "state"))
@@ -127,7 +118,7 @@ def test_two_workers_in_parts_by_low_rank_and_judged_come_to_what_one_process_co
 def test_a_state_that_was_cut_short_costs_the_steps_since_the_one_before(
     bench, tmp_path, monkeypatch, caplog
 ):
-    plan = plan_of(bench)
+    plan = bench.plan()
     policy = plan.learning().policy
     paths = []
     for step in (4, 8):
@@ -149,21 +140,21 @@ def test_a_state_that_was_cut_short_costs_the_steps_since_the_one_before(
 
 def test_more_workers_than_there_are_is_told(bench, ray_session, tmp_path):
     with pytest.raises(SetupError, match="Ray has"):
-        run_preference(plan_of(bench, batch_size=64), tmp_path, workers=64)
+        run_preference(bench.plan(batch_size=64), tmp_path, workers=64)
     with pytest.raises(InputError, match="shared evenly"):
-        run_preference(plan_of(bench), tmp_path, workers=3)
+        run_preference(bench.plan(), tmp_path, workers=3)
     with pytest.raises(InputError, match="give 1 or more"):
-        run_preference(plan_of(bench), tmp_path, workers=0)
+        run_preference(bench.plan(), tmp_path, workers=0)
     with pytest.raises(InputError, match="4 pairs of a batch can't be met in 3 equal parts"):
-        run_preference(plan_of(bench, accumulate=3), tmp_path, workers=2)
+        run_preference(bench.plan(accumulate=3), tmp_path, workers=2)
     with pytest.raises(InputError, match="0 parts"):
-        run_preference(plan_of(bench, accumulate=0), tmp_path, workers=2)
+        run_preference(bench.plan(accumulate=0), tmp_path, workers=2)
 
 
 def test_plans_are_told_apart(bench):
-    assert run_name(plan_of(bench)) == run_name(plan_of(bench))
-    assert run_name(plan_of(bench)) != run_name(plan_of(bench, seed=1))
-    assert Path(run_name(plan_of(bench))).name.startswith("unfinished-")
+    assert run_name(bench.plan()) == run_name(bench.plan())
+    assert run_name(bench.plan()) != run_name(bench.plan(seed=1))
+    assert Path(run_name(bench.plan())).name.startswith("unfinished-")
 
 
 def test_the_whole_job_leaves_a_checkpoint_with_its_lineage(bench, clips, ray_session, tmp_path, monkeypatch):
