@@ -1,11 +1,10 @@
 """How HMR-Scorer learns: to rank hypotheses whose truth is known, of people that were made.
 
 Hypotheses are the frozen base model's own (what it will be asked to rank), drawn now and then from a part of the
-evidence alone, as a worse model would draw them; and Gaussian perturbations of the truth (so that it knows what right
-looks like, where the base never gets there). Evidence is taken away at random, so that any subset of it is enough.
+evidence alone, as a worse model would draw them; and labels (``perturbation.py``): truths with noise, so that it knows
+what right looks like, and wrong ones. Evidence is taken away at random, so that any subset of it is enough.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,8 +16,7 @@ from torch import Tensor, nn
 from alignhmr.core.body.model import BodyModel
 from alignhmr.core.diffusion.condition import Condition
 from alignhmr.core.diffusion.model import BaseModel, hypothesis_noise
-from alignhmr.core.diffusion.parameters import BodyParameters, unpack
-from alignhmr.core.geometry.rotations import axis_angle_to_matrix
+from alignhmr.core.diffusion.parameters import unpack
 from alignhmr.core.metrics.hypotheses import four_figures
 from alignhmr.core.metrics.positions import mpjpe_mm, pa_mpjpe_mm, pa_pve_mm, pve_mm, root_errors_mm
 from alignhmr.core.metrics.ranking import spearman
@@ -26,15 +24,13 @@ from alignhmr.core.placement import Bodies, place, together
 from alignhmr.core.scoring.evidence import Claim, Evidence
 from alignhmr.core.scoring.scorer import HMRScorer, Rating, ranking_loss
 from alignhmr.core.synthetic.observations import Observations
-from alignhmr.core.synthetic.poses import mirror
 from alignhmr.training.base import BaseLossWeights, ImageTruth, image_losses
 from alignhmr.training.base_batches import Rows
+from alignhmr.training.perturbation import Perturbation
 from alignhmr.training.workers import mean_over_workers
 
 RANKED = ("mpjpe", "pa_mpjpe", "pve", "pa_pve")
 """Errors that hypotheses are ranked by."""
-WRONG = 0.2
-"""Share of people whose last perturbed truth has its sides exchanged, and of those where it is turned about."""
 _EVERY_VERTEX = 4
 """One vertex in so many stands for the surface."""
 
@@ -91,8 +87,9 @@ class GroupSampler:
 
     def __init__(
         self, base: BaseModel, body: BodyModel, own: int = 8, perturbed: int = 4,
-        rates: ScorerDropRates | None = None,
+        rates: ScorerDropRates | None = None, perturbation: Perturbation | None = None,
     ) -> None:  # fmt: skip
+        self.perturbation = perturbation or Perturbation()
         self.base, self.body, self.own, self.perturbed = base.eval(), body, own, perturbed
         self.rates = rates or ScorerDropRates()
 
@@ -116,7 +113,8 @@ class GroupSampler:
         if drop:
             evidence = evidence.keep(proposals=draw[:, 6] >= self.rates.proposals)
         if self.perturbed:
-            bodies = together([bodies, place(self._perturb(batch, each), self.body, batch)])
+            labels = self.perturbation(batch, self.perturbed, each)
+            bodies = together([bodies, place(labels, self.body, batch)])
         return Group(evidence, Claim.of(bodies, batch.crop_px), *self._errors(bodies, batch), self.own, batch)
 
     def _dropped(
@@ -144,32 +142,6 @@ class GroupSampler:
             condition.crops, (side, side), mode="bilinear", antialias=True, align_corners=False
         )
         return Condition(**{**vars(condition), "crops": crops})
-
-    def _perturb(self, batch: Observations, each: list[torch.Generator]) -> BodyParameters:
-        """Truths with noise; now and then the last one is wrong as labels are: left for right, or back to front."""
-
-        device = batch.betas.device
-
-        def drawn(*size: int) -> Tensor:
-            return torch.stack([torch.randn(*size, generator=one) for one in each]).to(device)
-
-        share = torch.stack([torch.rand(self.perturbed, 1, 1, generator=one) for one in each]).to(device)
-        noise = drawn(self.perturbed, 24, 3) * (0.03 + 0.25 * share.square())
-        noise[:, :, 0] *= 0.5
-        kind = torch.stack([torch.rand(2, generator=one) for one in each]).to(device)
-        true = batch.rotations[:, None].expand(-1, self.perturbed, -1, -1, -1).clone()
-        flipped = mirror(batch.rotations)
-        flipped[:, 0] = batch.rotations[:, 0]
-        turned = batch.rotations.clone()
-        angle = torch.zeros(len(kind), 3, device=device)
-        angle[:, 1] = math.pi * (1 / 3 + 2 / 3 * kind[:, 1])
-        turned[:, 0] = turned[:, 0] @ axis_angle_to_matrix(angle)
-        which = kind[:, 0, None, None, None]
-        wrong = torch.where(which < WRONG, flipped, turned)
-        true[:, -1] = torch.where(which < 2 * WRONG, wrong, true[:, -1])
-        betas = batch.betas[:, None] + 0.3 * drawn(self.perturbed, 10)
-        camera = batch.camera[:, None].expand(-1, self.perturbed, -1)
-        return BodyParameters(true @ axis_angle_to_matrix(noise), betas, camera)
 
     def _errors(self, bodies: Bodies, batch: Observations) -> tuple[dict[str, Tensor], Tensor]:
         joints, true = bodies.joints_m, batch.joints_m[:, None].expand_as(bodies.joints_m)

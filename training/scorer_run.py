@@ -32,6 +32,7 @@ from alignhmr.training.held_out import HeldOut
 from alignhmr.training.looks import Looks, looks_for
 from alignhmr.training.loop import Step, Trainer
 from alignhmr.training.mixture import Mixture, OpenLocation, local_folder
+from alignhmr.training.perturbation import Perturbation
 from alignhmr.training.prefetch import made_ahead
 from alignhmr.training.recipe import ScorerRecipe
 from alignhmr.training.workplace import Workplace
@@ -133,12 +134,14 @@ class ScorerRun:
             scorer.train().requires_grad_(True)
             slow = []
             if scorer.image is not None:
-                for parameter in scorer.image.frozen():
-                    parameter.requires_grad_(False)
                 lent = _alike(self.base.encoder.image, scorer.image)
+                held = lent and not recipe.model.train_image
+                for parameter in scorer.image.parameters() if held else scorer.image.frozen():
+                    parameter.requires_grad_(False)
                 slow = list(scorer.image.parameters()) if lent else scorer.image.pretrained()
             trainer = Trainer(scorer, scorer.parameters(), recipe.loop, slow)
-            groups = scorer_training.GroupSampler(*there(), recipe.own, recipe.perturbed, recipe.drop)
+            wrong = Perturbation.drawn(self.training, self.seed)
+            groups = scorer_training.GroupSampler(*there(), recipe.own, recipe.perturbed, recipe.drop, wrong)
             return trainer, scorer_training.ScorerStep(scorer, groups, self.seed, recipe.losses, rows)
 
         def judge(model: nn.Module, people: int, hypotheses: int) -> Judged:

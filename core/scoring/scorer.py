@@ -41,6 +41,7 @@ class ScorerConfig:
     crop_px: int = 256
     """Side of the picture that it sees: 256 for BlazePose, a multiple of 32 for EfficientNet-Lite0."""
     train_image: bool = True
+    """False holds what looks at pixels as it was lent or pretrained."""
     eyes_width: int = 64
     """Channels of the layers that learn on top of BlazePose's; the base's lend their weights if they are alike."""
     eyes_blocks: int = 1
