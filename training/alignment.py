@@ -128,10 +128,14 @@ def run_name(plan: PreferencePlan) -> str:
 
 def align(plan: PreferencePlan, filesystem: pafs.FileSystem | None, place: Workplace) -> None:
     """One worker, from its first step or from the last kept state; the state in which it ends is kept."""
+    body, digest = BodyModel.load(plan.body), file_digest(Path(plan.base))
+    learn(plan, *split(_labels(plan, body, digest, filesystem)), place)
+
+
+def learn(plan: PreferencePlan, training: Labels, held_out: Labels, place: Workplace) -> None:
+    """``align`` with the rows that are there already."""
     rank, device = place.rank, place.device
-    body = BodyModel.load(plan.body)
-    digest = file_digest(Path(plan.base))
-    training, held_out = split(_labels(plan, body, digest, filesystem))
+    body, digest = BodyModel.load(plan.body), file_digest(Path(plan.base))
     objective = plan.learning().to(device)
     policy, reference = objective.policy, objective.reference
     sharded = plan.sharded and has_others()
