@@ -19,7 +19,8 @@ from rich.table import Table
 from alignhmr.core.checkpoints import load_checkpoint, resolve
 from alignhmr.core.errors import CompatibilityError, InputError
 from alignhmr.core.geometry.rotations import axis_angle_to_matrix
-from alignhmr.core.language.facts import BY_NAME, INDEX
+from alignhmr.core.language.facts import FACTS, MOST
+from alignhmr.core.language.matching import matched, told_evidence
 from alignhmr.core.language.posecodes import posecodes
 from alignhmr.core.language.reading import read
 from alignhmr.core.language.text_pose import TextPose
@@ -36,7 +37,8 @@ _COLUMNS = (
     "models",
 )
 _BATCH = 4096
-_FLOOR = 0.02
+_ANY = np.ones((len(FACTS), MOST))
+"""How common a category is: of one query it is the same for everyone, and changes no rank."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ class Found:
     person_index: int
     image_sha256: str
     score: float
-    """Sum of the two below; comparable within one search only."""
+    """Of the two below (``matching.matched``); comparable within one search only."""
     similarity: float
     """Cosine of query and pose, -1..1."""
     codes: float
@@ -101,26 +103,16 @@ def _searched(
         with torch.no_grad():
             similarity = (space.place_of_pose(axis_angle_to_matrix(poses)) @ place).numpy()
         joints = np.stack([row["selected_joints_cam_m"].reshape(-1, 3) for row in rows])
-        codes = _probability(told, joints)
-        for row, near, probable in zip(rows, similarity, codes, strict=True):
-            yield Found(
-                0, row["uri"], row["person_index"], row["image_sha256"], float(near + probable), float(near),
-                float(probable),
-            )  # fmt: skip
+        codes = posecodes(joints)
+        score = matched(told, codes, _ANY, similarity)
+        # The geometric mean of the told categories' probabilities, so that one that is plainly wrong counts.
+        probable = (
+            np.exp(told_evidence(told, codes, _ANY) / np.sqrt(len(told))) if told else np.zeros(len(rows))
+        )
+        for row, *numbers in zip(rows, score, similarity, probable, strict=True):
+            yield Found(0, row["uri"], row["person_index"], row["image_sha256"], *map(float, numbers))
     if not people:
         raise InputError(f"nobody is in the rows of {location}; label pictures first (`alignhmr label`)")
-
-
-def _probability(told: dict[str, str], joints_m: np.ndarray) -> np.ndarray:
-    """Geometric mean of the told categories' probabilities, so that one that is plainly wrong counts."""
-    if not told:
-        return np.zeros(len(joints_m))
-    codes = posecodes(joints_m)
-    shares = [
-        codes.probabilities[:, INDEX[name], BY_NAME[name].scale.names.index(category)]
-        for name, category in told.items()
-    ]
-    return np.exp(np.mean(np.log(np.maximum(shares, _FLOOR)), axis=0))
 
 
 def _selected(row: dict[str, Any]) -> np.ndarray:

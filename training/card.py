@@ -193,8 +193,9 @@ def _judged_by(recipe: dict[str, Any], kind: str) -> str:
         return (
             "On poses drawn from clips that were never trained on"
             f" ({', '.join(recipe.get('held_out_clips', []))}), told in wordings and sentences that were never trained"
-            " on. Recall in per cent; mean_recall is the mean of R@1, 5 and 10 both ways with complete captions,"
-            " mean_recall_half with half of the clauses left out."
+            " on. Recall in per cent; mean_recall is the mean of R@1, 5 and 10 both ways with complete captions, by the"
+            " space and by the posecodes that patterns read, mean_recall_space by the space alone, mean_recall_half"
+            " with half of the clauses left out."
         )
     oracle = "Best-of-M needs the truth to choose and is no headline."
     if judged := recipe.get("judged_by"):

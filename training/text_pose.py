@@ -18,8 +18,10 @@ from alignhmr.core.geometry.rotations import geodesic_angle
 from alignhmr.core.language.codebook import Codebook
 from alignhmr.core.language.facts import FACTS, INDEX, MOST
 from alignhmr.core.language.lexicon import HELD_OUT, WORDINGS, WORDS, clause
+from alignhmr.core.language.matching import SPACE, shares_of, told_evidence
 from alignhmr.core.language.pose_vqvae import Coded, joints_of
 from alignhmr.core.language.posecodes import posecodes, said, said_mask
+from alignhmr.core.language.reading import read
 from alignhmr.core.language.retrieval import recalls
 from alignhmr.core.language.text_encoder import TextEncoder
 from alignhmr.core.language.text_pose import TextPose
@@ -224,7 +226,9 @@ def contrastive_loss(
 def evaluate(model: TextPose, poses: Float[Tensor, "count 24 3 3"], body: BodyModel) -> dict[str, float]:
     """Reconstruction, use of the codebooks, and retrieval with wordings that were never trained on.
 
-    ``mean_recall`` is the mean over both unseen styles, with nothing left out; ``mean_recall_half`` with half.
+    ``mean_recall`` is the mean over both unseen styles by both witnesses (``matching.py``), ``..._space`` and
+    ``..._reading`` by one of them, with nothing left out; ``..._half`` with half. Of wordings that training hasn't, the
+    reader's lexicon knows nothing either.
     """
     model = model.eval()
     device = model.rest_joints.device
@@ -238,13 +242,22 @@ def evaluate(model: TextPose, poses: Float[Tensor, "count 24 3 3"], body: BodyMo
         "vqvae_angle_deg": float(torch.rad2deg(geodesic_angle(rotations, poses)).mean()),
         "codebook_use": float(np.mean([len(level.unique()) / model.config.codes for level in indices])),
     }
-    categories = [posecodes(joints).categories() for joints in joints_np(body, poses)]
-    rng = np.random.default_rng(0)
+    codes = posecodes(joints_np(body, poses))
+    common, rng = shares_of(codes), np.random.default_rng(0)
     for keep, name in ((1.0, ""), (0.5, "_half")):
-        by_style = []
+        by_style: list[dict[str, float]] = []
         for style in UNSEEN:
-            texts = [whole(write(omitted(said(told), keep, rng), STYLES[style], rng)) for told in categories]
-            by_style.append(recalls(model.place_of_text(texts).cpu(), places))
-        means = {f"{key}{name}": float(np.mean([told[key] for told in by_style])) for key in by_style[0]}
-        figures |= means if not name else {"mean_recall_half": means["mean_recall_half"]}
+            said_of = [said(codes[index].categories()) for index in range(len(poses))]
+            texts = [whole(write(omitted(told, keep, rng), STYLES[style], rng)) for told in said_of]
+            cosines = model.place_of_text(texts, wordings=_TRAINED).cpu() @ places.T
+            told = [read(text, wordings=_TRAINED).codes for text in texts]
+            evidence = torch.from_numpy(np.stack([told_evidence(one, codes, common) for one in told]))
+            found = recalls(evidence + SPACE * cosines)
+            found |= {
+                "mean_recall_space": recalls(cosines)["mean_recall"],
+                "mean_recall_reading": recalls(evidence)["mean_recall"],
+            }
+            by_style.append(found)
+        means = {f"{key}{name}": float(np.mean([found[key] for found in by_style])) for key in by_style[0]}
+        figures |= {key: value for key, value in means.items() if not name or key.startswith("mean_recall")}
     return figures

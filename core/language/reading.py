@@ -35,12 +35,15 @@ class Reading:
     """Clauses that weren't understood."""
 
 
-def read(text: str, part: str | None = None) -> Reading:
-    """The posecodes that a text tells; ``part`` is what it is about, where that is known."""
+def read(text: str, part: str | None = None, *, wordings: int = WORDINGS) -> Reading:
+    """The posecodes that a text tells; ``part`` is what it is about, where that is known.
+
+    Clauses in other than the first so many wordings of the lexicon are read as a stranger's, by the patterns.
+    """
     codes: dict[str, str] = {}
     contradictions, unread = [], []
-    for words, subject in clauses(text, part):
-        found = _lexicon().get(words)
+    for words, subject in clauses(text, part, wordings=wordings):
+        found = _lexicon(wordings).get(words)
         found = dict(found) if found is not None else guess(words, subject)
         if not found and words not in _HEADS:
             unread.append(words)
@@ -64,13 +67,13 @@ def read_parts(sentences: dict[str, str]) -> Reading:
     return Reading(codes, tuple(dict.fromkeys((*contradictions, *_impossible(codes)))), unread)
 
 
-def clauses(text: str, part: str | None = None) -> Iterator[tuple[str, Subject]]:
+def clauses(text: str, part: str | None = None, *, wordings: int = WORDINGS) -> Iterator[tuple[str, Subject]]:
     """Each clause in lower case, and what its sentence was about before it."""
     for sentence in _SENTENCES.split(text.lower()):
         subject = Subject.of_part(part)
         for words in _CLAUSES.split(sentence):
             words = " ".join(words.split())
-            pieces = [words] if words in _lexicon() else _OTHERS_CLAUSES.split(words)
+            pieces = [words] if words in _lexicon(wordings) else _OTHERS_CLAUSES.split(words)
             for piece in filter(None, pieces):
                 yield piece, subject
                 subject = subject.after(piece)
@@ -82,8 +85,8 @@ def is_heading(words: str) -> bool:
 
 
 @cache
-def _lexicon() -> dict[str, tuple[tuple[str, str], ...]]:
-    """Every clause that can be written -> its codes."""
+def _lexicon(wordings: int) -> dict[str, tuple[tuple[str, str], ...]]:
+    """Every clause that can be written in the first so many wordings -> its codes."""
     known: dict[str, tuple[tuple[str, str], ...]] = {}
     for stem, words in WORDS.items():
         sided = any(fact.stem == stem and fact.side for fact in FACTS)
@@ -93,8 +96,8 @@ def _lexicon() -> dict[str, tuple[tuple[str, str], ...]]:
             names = [f"{s}_{stem}" for s in SIDES] if side == "both" else [f"{side}_{stem}" if side else stem]
             for category in words.predicates:
                 codes = tuple((name, category) for name in names)
-                for noun in range(WORDINGS):
-                    for wording in range(WORDINGS):
+                for noun in range(wordings):
+                    for wording in range(wordings):
                         known[clause(stem, category, side, noun, wording)] = codes
     return known
 

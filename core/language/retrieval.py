@@ -14,9 +14,8 @@ def ranks(similarities: Float[Tensor, "queries items"]) -> Int[Tensor, "queries"
     return ahead + tied
 
 
-def recalls(texts: Float[Tensor, "count space"], poses: Float[Tensor, "count space"]) -> dict[str, float]:
+def recalls(found: Float[Tensor, "texts poses"]) -> dict[str, float]:
     """Percentages ``text_to_pose_r1``... and ``mean_recall`` of them all; text i belongs to pose i."""
-    found = texts @ poses.T
     told: dict[str, float] = {}
     for name, rows in (("text_to_pose", ranks(found)), ("pose_to_text", ranks(found.T))):
         told |= {f"{name}_r{k}": 100 * float((rows < k).float().mean()) for k in RANKS}

@@ -17,6 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from alignhmr.core.errors import CompatibilityError
+from alignhmr.core.language.lexicon import WORDINGS
 from alignhmr.core.language.minilm import MiniLmNetwork
 from alignhmr.core.language.reading import clauses, is_heading
 from alignhmr.core.perception.assets import fetch
@@ -102,10 +103,10 @@ def text_encoder(name: str) -> TextEncoder:
     )
 
 
-def clauses_of(text: str, part: str | None = None) -> list[str]:
+def clauses_of(text: str, part: str | None = None, *, wordings: int = WORDINGS) -> list[str]:
     """A text's clauses, each by itself: what only its sentence says (side, part) is put before it."""
     told = []
-    for words, subject in clauses(text, part):
+    for words, subject in clauses(text, part, wordings=wordings):
         if is_heading(words):
             continue
         told.append(subject.completed(words))

@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from alignhmr.core.geometry.rotations import matrix_to_sixd
+from alignhmr.core.language.lexicon import WORDINGS
 from alignhmr.core.language.pose_vqvae import Coded, PoseVqVae, ResidualMlp, VqVaeConfig, joints_of
 from alignhmr.core.language.text_encoder import clauses_of, text_encoder
 
@@ -94,9 +95,11 @@ class TextPose(nn.Module):
         return nn.functional.normalize(self.text_side(total), dim=-1)
 
     @torch.no_grad()
-    def place_of_text(self, texts: Sequence[str], part: str | None = None) -> Float[Tensor, "texts space"]:
-        """Where texts lie. A text without a clause lies where nothing is said."""
-        told = [clauses_of(text, part) for text in texts]
+    def place_of_text(
+        self, texts: Sequence[str], part: str | None = None, *, wordings: int = WORDINGS
+    ) -> Float[Tensor, "texts space"]:
+        """Where texts lie. A text without a clause lies where nothing is said; ``wordings`` as in ``reading.read``."""
+        told = [clauses_of(text, part, wordings=wordings) for text in texts]
         encoder = text_encoder(self.config.text_encoder)
         most = max((len(clauses) for clauses in told), default=0) or 1
         features = torch.zeros(len(texts), most, self.config.text_size)

@@ -14,6 +14,7 @@ from alignhmr.core.body.model import BodyModel
 from alignhmr.core.checkpoints import CheckpointInfo, save_checkpoint
 from alignhmr.core.errors import CompatibilityError, InputError
 from alignhmr.core.geometry.rotations import axis_angle_to_matrix
+from alignhmr.core.language.matching import SPACE
 from alignhmr.core.language.text_pose import TextPose, TextPoseConfig
 from alignhmr.deployments.find import run
 from alignhmr.deployments.labeling.schema import row_schema, table_from_rows
@@ -86,7 +87,11 @@ def test_scripts_get_json_and_no_more_than_they_asked_for(labelled, model, capsy
     assert len(found) == 2 and {person["uri"] for person in found} <= {
         uri for uri in POSES if "kneeling" in uri
     }
-    assert found[0]["score"] == pytest.approx(found[0]["similarity"] + found[0]["codes"], abs=1e-5)
+    assert found[0]["score"] >= found[1]["score"]
+    # One posecode was read: its logarithm is the evidence.
+    for person in found:
+        expected = np.log(person["codes"]) + SPACE * person["similarity"]
+        assert person["score"] == pytest.approx(expected, abs=1e-4) and 0 < person["codes"] <= 1
 
 
 def test_words_without_a_posecode_are_ranked_by_the_space(labelled, model):
