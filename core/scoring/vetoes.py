@@ -1,7 +1,7 @@
 """What disqualifies a hypothesis whatever its score: a body that can't be, or one that was seen elsewhere.
 
 Bounds are set so that they hardly ever speak against the truth: 99 of 100 true bodies of the made domains pass each
-of them beside a real detector's keypoints (``tests/benchmarks/mining.py`` measures it).
+of them beside a real detector's keypoints (``vetoed_truths`` of ``tests/benchmarks/score.py``).
 """
 
 import math

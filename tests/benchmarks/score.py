@@ -11,7 +11,8 @@ weight. ``coverage90`` is the share of selected answers whose MPJPE lies in the 
 share of mined pairs whose winner is truly better; ``mining`` (of ``wild``) is the same for other rules: of each, the
 precision, by how many mm winners are better, pairs, and people who gave any; with the truth as winner that is how
 wrong the worst-scored are. ``cleaning_auroc`` is the chance that a wrong label seems worse than a right one, where 30 %
-of the labels of ``wild`` are wrong in five ways (``corruptions.py``). ``cost_ratio`` is the time of scoring 20
+of the labels of ``wild`` are wrong in five ways (``corruptions.py``); ``vetoed_truths`` are the shares of true bodies
+that each veto hits. ``cost_ratio`` is the time of scoring 20
 hypotheses over that of making them, medians of turns taken.
 """
 
@@ -26,17 +27,20 @@ from predict import frames
 from record import finish
 
 from alignhmr.core.body.model import BodyModel
+from alignhmr.core.diffusion.condition import person_square
 from alignhmr.core.diffusion.parameters import BodyParameters
 from alignhmr.core.geometry.cameras import intrinsics_for
 from alignhmr.core.geometry.rotations import axis_angle_to_matrix
 from alignhmr.core.metrics.bootstrap import mean_interval
 from alignhmr.core.metrics.ranking import auroc, pearson, within_groups
 from alignhmr.core.perception.images import decode
-from alignhmr.core.records import Recovery
+from alignhmr.core.records import Intrinsics, Recovery
 from alignhmr.core.recovery import Recoverer, RecoveryRequest
 from alignhmr.core.scoring.cleaning import CleaningRule, clean
 from alignhmr.core.scoring.preference import Abstention, MiningRule, mine_pairs
 from alignhmr.core.scoring.selection import mean_of_best
+from alignhmr.core.scoring.vetoes import vetoes
+from alignhmr.core.truth.frames import project_px
 from alignhmr.core.truth.records import Sample
 from alignhmr.core.truth.systems import Alignhmr
 from alignhmr.deployments.cleaning.rating import rated
@@ -201,6 +205,23 @@ def mining(rated: Rated) -> dict[str, object]:
     return {"mining": found}
 
 
+def vetoed_truths(recoverer: Recoverer, sightings: list[Sighting]) -> dict[str, object]:
+    """Share of true bodies that each veto hits beside the detector's keypoints."""
+    hit: dict[str, list[bool]] = {}
+    for sighting in sightings:
+        keypoints_px = project_px(
+            sighting.coco23_cam_m, Intrinsics(sighting.focal_px, sighting.center_px, "given")
+        )
+        square = person_square(torch.from_numpy(sighting.box_px)[None])[0].numpy()
+        found = vetoes(
+            sighting.pose_aa[None], sighting.smpl24_cam_m[None], recoverer.radii_m, keypoints_px[None],
+            sighting.keypoints_px, square,
+        )  # fmt: skip
+        for name, value in found.items():
+            hit.setdefault(name, []).append(bool(value[0]))
+    return {"vetoed_truths": {name: round(float(np.mean(value)), 4) for name, value in hit.items()}}
+
+
 def cleaning(recoverer: Recoverer, sightings: list[Sighting]) -> dict[str, object]:
     """AUROC of what is judged of labels, over all and for each way to be wrong, and what a precision of 0.9 keeps."""
     labels, kinds = corrupted(sightings, recoverer.body)
@@ -266,6 +287,7 @@ def main() -> None:
         print(benchmark, values[benchmark], flush=True)
         if benchmark == "wild":
             values |= mining(rated_people) | cleaning(recoverer, rated_people.sightings)
+            values |= vetoed_truths(recoverer, rated_people.sightings)
     values |= cost(recoverer, 3 if quick else 20)
     values |= {"models": recoverer.models, "joints": "limbs12", "boxes": "given", "intrinsics": "given"}
     finish("score", values, quick=quick)
