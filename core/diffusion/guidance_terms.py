@@ -152,17 +152,19 @@ def keypoint_rows(stance: Stance, guide: Guide, config: GuidanceConfig) -> Rows:
 
 def told_rows(stance: Stance, told: Told, config: GuidanceConfig) -> Rows:
     """Posecodes: how far each told number is from its category; of wrong words the pull is bounded."""
-    joints = stance.moving.points_m[..., :_JOINTS, :]
-    count, (people, hyps) = len(told.facts), joints.shape[:2]
-    many = Told(told.facts, *(part.repeat(count, 1) for part in (told.low, told.high, told.said)))
-    with torch.enable_grad():
-        # A copy of everyone for each fact: one pass backward gives each fact's own derivative.
-        leaf = joints.detach().repeat(count, 1, 1, 1).requires_grad_()
-        every = distances(many, leaf).view(count, people, hyps, count)
-        own = torch.stack([every[fact, ..., fact] for fact in range(count)])
-        (by_joints,) = torch.autograd.grad(own.sum(), leaf)
-    off = own.detach().movedim(0, -1)
-    by_joints = by_joints.view(count, people, hyps, _JOINTS, 3).movedim(0, 2)
+    joints = stance.moving.points_m[..., :_JOINTS, :].detach()
+    off = distances(told, joints)
+    by_joints = off.new_zeros(*off.shape, _JOINTS, 3)
+    # What is as it was said pulls nowhere, and that is most of it. Of the rest each has a copy of its body: one pass
+    # backward gives each its own derivative.
+    person, hyp, fact = (off > 0).nonzero(as_tuple=True)
+    if len(person):
+        copies = Told(told.facts, told.low[person], told.high[person], told.said[person])
+        with torch.enable_grad():
+            leaf = joints[person, hyp][:, None].requires_grad_()
+            own = distances(copies, leaf)[:, 0].gather(-1, fact[:, None])
+            (slope,) = torch.autograd.grad(own.sum(), leaf)
+        by_joints[person, hyp, fact] = slope[:, 0]
     flat = (1 + off.square()).sqrt()
     energy = config.text * (flat - 1).sum(-1)
     return Rows(energy, off, config.text / flat, _through_joints(by_joints, stance))
