@@ -6,6 +6,7 @@ so; a posture has no number, and counts by minus the logarithm of its share.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from jaxtyping import Float
@@ -68,7 +69,7 @@ def distances(
     told: Told, joints_m: Float[Tensor, "people hyps 24 3"], up: tuple[float, float, float] = CAMERA_UP
 ) -> Float[Tensor, "people hyps told"]:
     """0 where a number is plainly as it was said, else how many softnesses it is off."""
-    found = measured(joints_m, up)
+    found = measured(joints_m, up, _parts(told.facts))
     columns = [INDEX[name] for name in told.facts]
     values = found.values[..., columns]
     scales = [BY_NAME[name].scale for name in told.facts]
@@ -84,6 +85,13 @@ def distances(
     if _POSTURE in told.facts:
         off = _with_postures(off, told, found)
     return off * told.said[:, None]
+
+
+@cache
+def _parts(facts: tuple[str, ...]) -> frozenset[str]:
+    """Whose numbers are needed."""
+    of_posture = ("torso", "left_leg", "right_leg") if _POSTURE in facts else ()
+    return frozenset((*of_posture, *(BY_NAME[name].part for name in facts)))
 
 
 def _with_postures(off: Tensor, told: Told, found: Measured) -> Tensor:

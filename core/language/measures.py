@@ -5,7 +5,9 @@ person's size, so that they are metres of a mean person. Everything is torch, so
 numbers as judge it (``diffusion/told.py``).
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 import torch
@@ -13,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from alignhmr.core.body.skeleton import JOINTS
-from alignhmr.core.language.facts import FACTS, SIDES, TOUCHED
+from alignhmr.core.language.facts import FACTS, PARTS, SIDES, TOUCHED
 
 CAMERA_UP = (0.0, -1.0, 0.0)
 """Against gravity, as far as a level camera knows it."""
@@ -55,8 +57,11 @@ def measure(
     return Measures(found.values.numpy(), found.softer.numpy(), found.heights_m.numpy())
 
 
-def measured(joints_m: Float[Tensor, "*batch 24 3"], up: tuple[float, float, float] = CAMERA_UP) -> Measured:
-    """``measure`` with a gradient, in the joints' own precision."""
+def measured(
+    joints_m: Float[Tensor, "*batch 24 3"], up: tuple[float, float, float] = CAMERA_UP,
+    parts: Collection[str] = PARTS,
+) -> Measured:  # fmt: skip
+    """``measure`` with a gradient, in the joints' own precision; facts of other parts than these are 0."""
     lead = joints_m.shape[:-2]
     joints = joints_m.reshape(-1, len(JOINTS), 3)
     gravity_up = torch.tensor(up, dtype=joints.dtype, device=joints.device)
@@ -64,9 +69,14 @@ def measured(joints_m: Float[Tensor, "*batch 24 3"], up: tuple[float, float, flo
     heights = joints @ gravity_up
     heights = (heights - heights.amin(-1, keepdim=True)) / size
     body = _Body(joints, gravity_up, size[..., 0], heights)
-    found: Told = {**_trunk(body), **_head(body)}
-    for side in SIDES:
-        found |= {f"{side}_{stem}": told for stem, told in {**_arm(body, side), **_leg(body, side)}.items()}
+    found: Told = {}
+    if "torso" in parts:
+        found |= _trunk(body)
+    if "head" in parts:
+        found |= _head(body)
+    for side, (limb, of_limb) in product(SIDES, (("arm", _arm), ("leg", _leg))):
+        if f"{side}_{limb}" in parts:
+            found |= {f"{side}_{stem}": told for stem, told in of_limb(body, side).items()}
     nothing = torch.zeros_like(size[..., 0])
     told = [found.get(fact.name, (nothing, 1.0)) for fact in FACTS]
     values = torch.stack([value for value, _ in told], -1)

@@ -81,3 +81,17 @@ def test_measures_have_a_gradient_where_limbs_are_one_line(joints):
     found = measured(leaf)
     (slope,) = torch.autograd.grad(found.values.sum(), leaf)
     assert slope.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    "name", ["posture", "inclination", "nod", "left_elbow", "right_knee", "left_hands_spread"]
+)
+def test_a_fact_is_told_alone_as_among_all(joints, name):
+    """Whatever else is worked out."""
+    codes = posecodes(joints[:, 0].numpy())
+    true = [codes[row].categories() for row in range(len(joints))]
+    rolled = [true[row - 1] for row in range(len(true))]
+    every = Told.of(rolled)
+    alone = distances(Told.of([{name: told[name]} for told in rolled]), joints)[..., 0]
+    assert alone.max() > 0
+    torch.testing.assert_close(alone, distances(every, joints)[..., every.facts.index(name)])
