@@ -16,6 +16,7 @@ from alignhmr.deployments import torchvision_shim
 from alignhmr.deployments.prepared import NobodySearched
 from alignhmr.deployments.storage import open_location
 from alignhmr.training.calibration import DEAREST, Calibrated, calibrate
+from alignhmr.training.card import plan_in_words
 from alignhmr.training.mixture import Mixture
 
 _HEADING = "## Calibration"
@@ -40,7 +41,7 @@ def run_calibrate(
     with console.status(f"answering {count} people at several temperatures"):
         found = calibrate(
             recoverer, sightings, hypotheses=hypotheses, seed=seed,
-            data=f"{count} people of {Path(data).name}, digest {mixture.digest[:16]}",
+            data=f"{count} of {_described(mixture)}, digest {mixture.digest[:16]}",
         )  # fmt: skip
     for path, model, confidence, lines in (
         (resolve(base, "base"), recoverer.base, found.confidence, lines_of(found)),
@@ -57,6 +58,10 @@ def run_calibrate(
         console.print(str(written), markup=False)
     console.print(_table(found))
     return found
+
+
+def _described(mixture: Mixture) -> str:
+    return "; ".join(plan_in_words(plan) for source in mixture.about for plan in source["plans"])
 
 
 def scorer_lines_of(found: Calibrated) -> list[str]:

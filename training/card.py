@@ -160,13 +160,13 @@ def _data(recipe: dict[str, Any], kind: str) -> list[str]:
         return [f"- learned from made people's simulated detections only; {motion}"]
     lines = [f"- learned from prepared people (`{recipe['mixture'][:16]}`) with pictures:"]
     lines += [
-        f"  - weight {source['weight']:g}, {source['people']:,} people: {'; '.join(map(_plan, source['plans']))}"
+        f"  - weight {source['weight']:g}, {source['people']:,} people: {'; '.join(map(plan_in_words, source['plans']))}"
         for source in recipe.get("data", [])
     ]
     return [*lines, f"- and from simulated detections; {motion}"]
 
 
-def _plan(plan: dict[str, Any]) -> str:
+def plan_in_words(plan: dict[str, Any]) -> str:
     """A source's plan in words, as far as it says where the people are from."""
     if "data_set" in plan:
         return f"data set {plan['data_set']}"
@@ -202,7 +202,7 @@ def _judged_by(recipe: dict[str, Any], kind: str) -> str:
         plans = [plan for source in judged["data"] for plan in source["plans"]]
         people = (
             f"on {judged['people']} prepared people who were held out (`{judged['digest'][:16]}`:"
-            f" {'; '.join(map(_plan, plans))}), with true boxes and cameras, over"
+            f" {'; '.join(map(plan_in_words, plans))}), with true boxes and cameras, over"
         )
         if kind == "scorer":
             return f"Of the base's own hypotheses {people} the 24 joints; the selected are the best-scored. {oracle}"
