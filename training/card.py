@@ -159,10 +159,9 @@ def _data(recipe: dict[str, Any], kind: str) -> list[str]:
     if "mixture" not in recipe:
         return [f"- learned from made people's simulated detections only; {motion}"]
     lines = [f"- learned from prepared people (`{recipe['mixture'][:16]}`) with pictures:"]
-    lines += [
-        f"  - weight {source['weight']:g}, {source['people']:,} people: {'; '.join(map(plan_in_words, source['plans']))}"
-        for source in recipe.get("data", [])
-    ]
+    for source in recipe.get("data", []):
+        plans = "; ".join(map(plan_in_words, source["plans"]))
+        lines.append(f"  - weight {source['weight']:g}, {source['people']:,} people: {plans}")
     return [*lines, f"- and from simulated detections; {motion}"]
 
 
