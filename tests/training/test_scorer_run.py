@@ -20,6 +20,7 @@ from alignhmr.training.mixture import Mixture
 from alignhmr.training.recipe import Evaluation, ScorerRecipe
 from alignhmr.training.scorer import GroupSampler, ScorerStep, evaluate
 from alignhmr.training.scorer_run import ScorerPlan
+from alignhmr.training.workplace import Alone
 
 SEEING = ScorerConfig("efficientnet-lite0", 32, token_width=8, heads=2, hops=[2], width=32, blocks=1)
 RECIPE = ScorerRecipe(
@@ -162,3 +163,21 @@ def test_it_learns_to_rank(bench, body) -> None:
     assert isinstance(trainer.ema, HMRScorer)
     told = evaluate(trainer.ema, bench.model(), body, bench.people, hyps=8)
     assert told["srcc_group"] > 0.3
+
+
+@pytest.mark.parametrize("trained", [True, False])
+def test_lent_eyes_are_held_where_they_shall_not_learn(plan, body, tmp_path, trained) -> None:
+    torch.manual_seed(0)
+    base = BaseModel(
+        BaseModelConfig("blazepose", width=24, encoder_blocks=1, denoiser_width=24, denoiser_blocks=1)
+    )
+    path = tmp_path / "seeing.safetensors"
+    save_checkpoint(path, base, CheckpointInfo("base", vars(base.config), body.name, body.digest))
+    recipe = replace(RECIPE, model=replace(SEEING, image="blazepose", crop_px=256, train_image=trained))
+    run = plan(recipe=recipe, base=str(path)).open()
+    trainer, _ = run.course(Alone(tmp_path / "state"), run.first_model).build()
+    scorer = trainer.module
+    assert isinstance(scorer, HMRScorer) and scorer.image is not None
+    learned = {id(parameter) for parameter in trainer.parameters}
+    assert all((id(parameter) in learned) == trained for parameter in scorer.image.parameters())
+    assert id(scorer.head.weight) in learned
