@@ -7,6 +7,7 @@ number. With a scorer the policy is judged on held-out photos on the way: the ru
 import copy
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -17,6 +18,7 @@ import torch
 
 from alignhmr.core.body.model import BodyModel
 from alignhmr.core.checkpoints import file_digest, load_checkpoint
+from alignhmr.core.diffusion.encoder import Encoded
 from alignhmr.core.diffusion.model import BaseModel
 from alignhmr.core.errors import InputError
 from alignhmr.core.scoring.scorer import HMRScorer
@@ -132,8 +134,12 @@ def align(plan: PreferencePlan, filesystem: pafs.FileSystem | None, place: Workp
     learn(plan, *split(_labels(plan, body, digest, filesystem)), place)
 
 
-def learn(plan: PreferencePlan, training: Labels, held_out: Labels, place: Workplace) -> None:
-    """``align`` with the rows that are there already."""
+def learn(
+    plan: PreferencePlan, training: Labels, held_out: Labels, place: Workplace, *,
+    encode: Callable[[People], Encoded] | None = None,
+) -> None:  # fmt: skip
+    """``align`` with the rows that are there already; ``encode`` says what the base's encoder makes of people, where
+    that is known."""
     rank, device = place.rank, place.device
     body, digest = BodyModel.load(plan.body), file_digest(Path(plan.base))
     objective = plan.learning().to(device)
@@ -150,7 +156,7 @@ def learn(plan: PreferencePlan, training: Labels, held_out: Labels, place: Workp
         place.restore(trainer)
     wrapped = objective if sharded else place.wrapped(objective)
     # The same people each time, so that the drift is a curve.
-    evidence = training.people.encoded(reference, device)
+    evidence = training.people.encoded(reference, device) if encode is None else encode(training.people)
     watched = evidence.take(torch.arange(min(64, len(training.people))))
     judges = plan.scorer is not None and len(held_out.people) > 0
     reward = plan.judge(reference, held_out.people, device) if judges and rank == 0 else None

@@ -14,7 +14,7 @@ from alignhmr.core.errors import InputError
 from alignhmr.core.geometry.rotations import axis_angle_to_matrix
 from alignhmr.core.placement import Bodies, Sight, stand
 from alignhmr.core.recovery import Recoverer, RecoveryRequest
-from alignhmr.core.scoring.cleaning import judged_mm, off_mm
+from alignhmr.core.scoring.cleaning import USUAL_MM, judged_mm, off_mm
 from alignhmr.deployments import torchvision_shim
 from alignhmr.deployments.prepared import NobodySearched
 from alignhmr.training.calibration import request_of
@@ -55,15 +55,19 @@ class RatedLabel:
 
     @property
     def judged_mm(self) -> float:
-        return float(judged_mm(np.array([self.expected_mm]), np.array([self.off_mm]))[0])
+        return _judged(self.expected_mm, self.off_mm, self.own_expected_mm)
 
     @property
     def own_judged_mm(self) -> float:
-        return float(judged_mm(np.array([self.own_expected_mm]), np.array([self.own_off_mm]))[0])
+        return _judged(self.own_expected_mm, self.own_off_mm, USUAL_MM)
 
     def relabelled(self, sighting: Sighting) -> Sighting:
         """The person with the model's answer for a label."""
         return replace(sighting, **self.own, facts={**sighting.facts, "relabelled": True})
+
+
+def _judged(expected_mm: float, off_mm: float, own_mm: float) -> float:
+    return float(judged_mm(*(np.array([value]) for value in (expected_mm, off_mm, own_mm)))[0])
 
 
 class RateLabels:

@@ -157,11 +157,13 @@ class Rescore(Score):
             return columns
         found = recovery.hypotheses
         off = off_mm(found.keypoints_px, person.keypoints_px, found.joints_cam_m[:, 0, 2], camera.focal_px)
-        judged = judged_mm(found.expected_error_mm, off)
+        label, own = row["selected"], recovery.selected
+        expected = found.expected_error_mm
         kept = {"models": dict(row["models"]) | {"scorer": dict(columns["models"]).get("scorer", "unknown")}}
         return columns | kept | {
             "abstained": columns.get("abstained"), "pairs": columns.get("pairs"),
-            "judged_mm": float(judged[row["selected"]]), "own_judged_mm": float(judged[recovery.selected]),
+            "judged_mm": float(judged_mm(expected, off, expected[own])[label]),
+            "own_judged_mm": float(judged_mm(expected, off)[own]),
         }  # fmt: skip
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from alignhmr.core.diffusion.condition import person_square
-from alignhmr.core.diffusion.encoder import Encoded
+from alignhmr.core.diffusion.encoder import Encoded, concatenate
 from alignhmr.core.diffusion.model import BaseModel, hypothesis_noise
 from alignhmr.core.diffusion.parameters import pack, unpack
 from alignhmr.core.diffusion.pose_tokens import features_of
@@ -82,7 +82,13 @@ class Crowd:
                 )
             )  # fmt: skip
         self.encoded: list[Encoded] = encoded
+        self._row = {name: row for row, name in enumerate(_names(self.people))}
         self.evidence: list[Evidence] = evidence
+
+    def encoded_of(self, people: People) -> Encoded:
+        """Of some of them."""
+        rows = torch.tensor([self._row[name] for name in _names(people)])
+        return concatenate(self.encoded).take(rows)
 
     def _parts(self) -> list[slice]:
         return [slice(start, start + AT_ONCE) for start in range(0, len(self.subjects), AT_ONCE)]
@@ -166,14 +172,23 @@ class Crowd:
         return Labels(self.people, preferred, {}).part(keep)
 
 
-def aligned(plan: PreferencePlan, labels: Labels, folder: Path) -> tuple[BaseModel, dict[str, float]]:
+def aligned(
+    plan: PreferencePlan, labels: Labels, crowd: Crowd, folder: Path
+) -> tuple[BaseModel, dict[str, float]]:
     """The policy that ships by the plan, and at which step of how many."""
     state = folder / "state.safetensors"
     training, held_out = split(labels)
-    learn(plan, training, held_out, Alone(state))
+    learn(plan, training, held_out, Alone(state), encode=crowd.encoded_of)
     run = finished(plan, state)
     state.unlink()
     return run.policy, {"step": run.step, "preferences": len(training.preferred)}
+
+
+def _names(people: People) -> list[bytes]:
+    return [
+        picture.encode() + keypoints.numpy().tobytes()
+        for picture, keypoints in zip(people.image_sha256, people.keypoints_px, strict=True)
+    ]
 
 
 def _people(subjects: Sequence[Subject]) -> People:

@@ -149,7 +149,7 @@ class Adaptation:
             objective, data="", base=str(self.paths["base"]), scorer=str(self.paths["scorer"]), seed=seed
         )
         keep = np.ones(len(crowd.subjects), bool) if keep is None else keep
-        return aligned(plan, crowd.labels(answers, objective, keep, hypotheses), folder)
+        return aligned(plan, crowd.labels(answers, objective, keep, hypotheses), crowd, folder)
 
     def tuned(self, crowd: Crowd, answers: Answers, tune: Crowd, folder: Path) -> dict[str, dict[str, float]]:
         """Settings of each objective, and its change of the zero-noise error under each that was tried."""

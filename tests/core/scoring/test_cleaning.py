@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alignhmr.core.errors import InputError
-from alignhmr.core.scoring.cleaning import CleaningRule, clean, judged_mm, off_mm
+from alignhmr.core.scoring.cleaning import USUAL_MM, CleaningRule, clean, judged_mm, off_mm
 from alignhmr.core.scoring.confidence import ErrorConfidence, fit_error_confidence
 
 
@@ -61,6 +61,14 @@ def test_distances_are_told_in_space(px: float, depth: float) -> None:
     keypoints[:, 2] = 0.1
     assert off_mm(projected, keypoints, np.full(2, depth), 500.0).tolist() == [0.0, 0.0]
     assert judged_mm(np.full(1, 30.0), np.full(1, 40.0))[0] == pytest.approx(50.0)
+
+
+def test_who_is_hard_to_tell_is_not_labelled_wrongly_for_that() -> None:
+    """The same label seems less wrong the more is expected of the model's own answer, and in what order they are."""
+    own = np.array([40.0, USUAL_MM, 400.0])
+    found = judged_mm(np.full(3, 150.0), np.full(3, 20.0), own)
+    assert found[1] == pytest.approx(np.hypot(150.0, 20.0)) and (np.diff(found) < 0).all()
+    assert np.isfinite(judged_mm(np.full(1, 150.0), np.zeros(1), np.zeros(1))).all()
 
 
 def test_what_can_not_be_asked_is_refused(confidence) -> None:
