@@ -162,7 +162,7 @@ class Rescore(Score):
         kept = {"models": dict(row["models"]) | {"scorer": dict(columns["models"]).get("scorer", "unknown")}}
         return columns | kept | {
             "abstained": columns.get("abstained"), "pairs": columns.get("pairs"),
-            "judged_mm": float(judged_mm(expected, off, expected[own])[label]),
+            "judged_mm": float(judged_mm(expected, off, float(expected[own]))[label]),
             "own_judged_mm": float(judged_mm(expected, off)[own]),
         }  # fmt: skip
 

@@ -48,7 +48,7 @@ def models(body, tmp_path_factory) -> Path:
         scorer.head.weight.zero_()
     rng = np.random.default_rng(0)
     told = np.full(400, 70.0) + rng.normal(size=400)
-    confidence = fit_error_confidence(told, 50 * rng.gamma(6.0, 1 / 6.0, 400), data="made up")
+    confidence = fit_error_confidence(told, 110 * rng.gamma(30.0, 1 / 30.0, 400), data="made up")
     info = CheckpointInfo("scorer", vars(sizes), body.name, body.digest)
     save_checkpoint(folder / "mute.safetensors", scorer, info)
     save_checkpoint(folder / "scorer.safetensors", scorer, replace(info, confidence=confidence.to_dict()))
