@@ -23,6 +23,7 @@ from alignhmr.core.diffusion.condition import (
     make_condition,
     person_square,
 )
+from alignhmr.core.diffusion.image_tokens import ImageTokens
 from alignhmr.core.diffusion.model import BaseModel, hypothesis_noise
 from alignhmr.core.diffusion.parameters import unpack
 from alignhmr.core.diffusion.pose_tokens import features_of
@@ -38,7 +39,7 @@ from alignhmr.core.records import Hypotheses, Intrinsics, Person, Picture, Recov
 from alignhmr.core.refinement import Prompt, Refiner, denoised_again
 from alignhmr.core.scoring.confidence import ErrorConfidence, JointConfidence
 from alignhmr.core.scoring.evidence import Claim, Evidence
-from alignhmr.core.scoring.scorer import HMRScorer, Rating
+from alignhmr.core.scoring.scorer import HMRScorer, Rating, Seen
 from alignhmr.core.scoring.selection import BEST, LEAST, mean_of_best
 from alignhmr.core.scoring.vetoes import vetoes
 from alignhmr.core.synthetic.contact import radii_of
@@ -81,6 +82,8 @@ class Recoverer:
         self.threads = threads
         self._radii_m: np.ndarray | None = None
         self._looked_at: tuple[np.ndarray, Tensor] | None = None
+        self._one_pair_of_eyes = _same_eyes(base, scorer)
+        self._seen: tuple[Person, ImageTokens | None] | None = None
         self.models = {
             "body": f"{body.name}:{body.digest[:16]}",
             "detector": detector.name,
@@ -167,14 +170,16 @@ class Recoverer:
         focal, center = self._tensor(camera.focal_px).expand(1), self._tensor(camera.center_px)[None]
         sight = Sight(keypoints[None], crop, focal, center)
         noise = hypothesis_noise(hyps, torch.Generator().manual_seed(request.seed % 2**63)).to(self.device)
-        drawn = self.base.sample(self._condition(person, sight, self.base), noise[None], self.steps)
+        views = self.base.views(self._condition(person, sight, self.base))
+        self._seen = (person, views[0][1].image)
+        drawn = self.base.sample(views, noise[None], self.steps)
         return sight, place(unpack(drawn), self.body, sight)
 
     @torch.no_grad()
     def rate(self, person: Person, sight: Sight, bodies: Bodies, drawn: Bodies) -> Rating:
         """What the scorer makes of bodies that are claimed to be the person, of whom the base has drawn others."""
         evidence = self._evidence(person, sight, Claim.of(drawn, sight.crop_px))
-        return self.scorer(evidence, Claim.of(bodies, sight.crop_px))
+        return self.scorer.rate(self._look(person, evidence), Claim.of(bodies, sight.crop_px))
 
     def vetoes(self, recovery: Recovery) -> dict[str, Bool[np.ndarray, "hyps"]]:
         """Which hypotheses are out of the question, and why (``scoring/vetoes.py``)."""
@@ -233,7 +238,7 @@ class Recoverer:
         refined = answer = None if refiner is None else refiner(bodies)
         bodies = bodies if refined is None else refined.bodies
         claim = Claim.of(bodies, sight.crop_px)
-        seen = self.scorer.look(self._evidence(person, sight, claim.take(slice(_drawn_of(hyps)))))
+        seen = self._look(person, self._evidence(person, sight, claim.take(slice(_drawn_of(hyps)))))
         rating = self.scorer.rate(seen, claim)
         score, error_mm = rating.score, rating.error_mm
         selected, interval = int(score[0].argmax()), None
@@ -299,6 +304,13 @@ class Recoverer:
                 crops = self._features(person.view, crops)
         return make_condition(sight.keypoints_px, sight.crop_px, sight.focal_px, sight.center_px, crops)
 
+    def _look(self, person: Person, evidence: Evidence) -> Seen:
+        """What the base's eyes saw of the same person is seen by the scorer's if they are alike: once is enough."""
+        tokens = None
+        if self._one_pair_of_eyes and self._seen is not None and self._seen[0] is person:
+            tokens = self._seen[1]
+        return self.scorer.look(evidence, tokens)
+
     def _features(self, view: np.ndarray, crops: Tensor) -> Tensor:
         """Of a view, worked out once for both models."""
         if self._looked_at is None or self._looked_at[0] is not view:
@@ -339,6 +351,16 @@ def _silhouette(person: Person, sight: Sight) -> UInt8[np.ndarray, "side side"] 
     """Over the crop; None where the detector gave none."""
     x, y, side = sight.crop_px[0].tolist()
     return silhouette_over(person, SquareCrop((x, y), side), SILHOUETTE_PX)
+
+
+def _same_eyes(base: BaseModel, scorer: HMRScorer) -> bool:
+    """Whether both look at pictures of one size with the same weights, as a scorer with held eyes does."""
+    one, other = base.encoder.image, scorer.image
+    if one is None or type(one) is not type(other) or base.config.crop_px != scorer.config.crop_px:
+        return False
+    assert other is not None
+    mine, theirs = one.state_dict(), other.state_dict()
+    return mine.keys() == theirs.keys() and all(torch.equal(mine[name], theirs[name]) for name in mine)
 
 
 def _drawn_of(hyps: int) -> int:

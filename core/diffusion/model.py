@@ -145,11 +145,13 @@ class BaseModel(nn.Module):
 
     @torch.no_grad()
     def sample(
-        self, condition: Condition | Encoded, noise: Float[Tensor, "people hyps params"], steps: int = 4
-    ) -> Float[Tensor, "people hyps params"]:
+        self, condition: Condition | Encoded | Sequence[View], noise: Float[Tensor, "people hyps params"],
+        steps: int = 4,
+    ) -> Float[Tensor, "people hyps params"]:  # fmt: skip
         """Packed hypotheses from their initial noise, by ``steps`` DDIM steps (eta = 0).
 
-        ``config.guidance`` applies where evidence with pictures is given; what is encoded already is taken as it is.
+        ``config.guidance`` applies where evidence with pictures is given, or its ``views``; what is encoded already is
+        taken as it is.
         """
         views = self.views(condition)
         initial = self.initial_of(views)[:, None]
@@ -177,11 +179,13 @@ class BaseModel(nn.Module):
         """The initial estimate of all views together."""
         return torch.stack([share[:, None] * self.regress(encoded) for share, encoded in views]).sum(0)
 
-    def views(self, condition: Condition | Encoded) -> list[View]:
+    def views(self, condition: Condition | Encoded | Sequence[View]) -> list[View]:
         """Encodings of the evidence, and their shares of each person's answer; they add up to one.
 
         Who has no keypoints is answered by the picture alone: without it there would be nothing to go by.
         """
+        if isinstance(condition, Sequence):
+            return list(condition)
         if not isinstance(condition, Condition):
             return [(condition.vector.new_ones(len(condition.vector)), condition)]
         both = condition.has_image & condition.has_keypoints

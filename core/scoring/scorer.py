@@ -122,12 +122,17 @@ class HMRScorer(nn.Module):
     def forward(self, evidence: Evidence, claim: Claim) -> Rating:
         return self.rate(self.look(evidence), claim)
 
-    def look(self, evidence: Evidence) -> Seen:
-        """Once per person, however many hypotheses are rated."""
-        return self.look_closely(evidence)[0]
+    def look(self, evidence: Evidence, tokens: ImageTokens | None = None) -> Seen:
+        """Once per person, however many hypotheses are rated; ``tokens`` as in ``look_closely``."""
+        return self.look_closely(evidence, tokens)[0]
 
-    def look_closely(self, evidence: Evidence) -> tuple[Seen, ImageTokens | None]:
-        """With what the image encoder answered about the pictures, which it learns from."""
+    def look_closely(
+        self, evidence: Evidence, tokens: ImageTokens | None = None
+    ) -> tuple[Seen, ImageTokens | None]:
+        """With what the image encoder answered about the pictures, which it learns from.
+
+        ``tokens`` are that answer where it is known: held eyes see what those saw that lent them their weights.
+        """
         condition = evidence.condition
         if self.image is None:
             condition = condition.without("image")
@@ -144,7 +149,7 @@ class HMRScorer(nn.Module):
         maps = vector.new_zeros(people, 2 * POINTS + _LOCAL if self.image is not None else 0, rows, rows)
         seen = None
         if self.image is not None and len(condition.crops):
-            seen = self.image(condition.crops, condition.of_pictures())
+            seen = self.image(condition.crops, condition.of_pictures()) if tokens is None else tokens
             index = condition.has_image.nonzero()[:, 0]
             sure = seen.heat.flatten(-2).log_softmax(-1).view_as(seen.heat).clamp_min(-12)
             stacked = torch.cat([sure, seen.depth, nn.functional.gelu(self.features(seen.fine))], 1)

@@ -322,3 +322,30 @@ def test_a_silhouette_can_be_leaned_on(recoverer: Recoverer, made) -> None:
         for a in (without, leaned)
     ]
     assert middles[1] < middles[0] - 0.005
+
+
+def test_held_eyes_look_once_for_both_models_and_it_changes_no_bit(recoverer: Recoverer, made) -> None:
+    view = np.random.default_rng(0).integers(0, 255, (256, 256, 3), dtype=np.uint8)
+    _, requests = made
+    request = replace(requests[0], person=replace(requests[0].person, view=view), hypotheses=8)
+    looked: list[int] = []
+    eyes = recoverer.scorer.image
+    assert eyes is not None
+    hook = eyes.register_forward_hook(lambda *_: looked.append(1))
+    try:
+        [once] = recoverer.recover_batch([request])
+        assert not looked, "the base's eyes have seen it"
+        # Another's eyes, by one weight that hardly matters.
+        parameter = next(eyes.parameters())
+        kept = parameter.detach().clone()
+        with torch.no_grad():
+            parameter.view(-1)[0] += 1e-3
+        apart = Recoverer(recoverer.base, recoverer.scorer, recoverer.body, NobodyDetector())  # type: ignore[arg-type]
+        with torch.no_grad():
+            parameter.copy_(kept)
+        [twice] = apart.recover_batch([request])
+    finally:
+        hook.remove()
+    assert looked
+    np.testing.assert_array_equal(once.hypotheses.scores, twice.hypotheses.scores)
+    np.testing.assert_array_equal(once.hypotheses.pose_aa, twice.hypotheses.pose_aa)
