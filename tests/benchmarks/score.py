@@ -170,14 +170,16 @@ def figures(rated: Rated) -> dict[str, object]:
     return values | mined(rated, MiningRule())
 
 
-def mined(rated: Rated, rule: MiningRule, hyps: int = HYPOTHESES) -> dict[str, object]:
-    """Precision of pairs, by how much winners are better, and how many people gave any."""
+def mined(
+    rated: Rated, rule: MiningRule, hyps: int = HYPOTHESES, without: str | None = None
+) -> dict[str, object]:
+    """Precision of pairs, by how much winners are better, and how many people gave any; ``without`` is a veto."""
     better: list[float] = []
     people = 0
     for index, error in enumerate(rated.errors_mm):
         pairs = mine_pairs(
             rated.scores[index][:hyps], rated.expected_mm[index][:hyps], rule,
-            vetoed={reason: hit[:hyps] for reason, hit in rated.vetoed[index].items()},
+            vetoed={reason: hit[:hyps] for reason, hit in rated.vetoed[index].items() if reason != without},
             joints_m=rated.joints_m[index][:hyps],
         )  # fmt: skip
         if isinstance(pairs, Abstention):
@@ -200,6 +202,7 @@ def mining(rated: Rated) -> dict[str, object]:
     rules["any diversity"] = replace(usual, apart_mm=0.0)
     found = {name: mined(rated, rule) for name, rule in rules.items()}
     found |= {f"of {hyps} hypotheses": mined(rated, usual, hyps) for hyps in (4, 8, 16)}
+    found |= {f"without the veto of {name}": mined(rated, usual, without=name) for name in rated.vetoed[0]}
     worst = [float(error[score.argmin()]) for error, score in zip(rated.errors_mm, rated.scores, strict=True)]
     found["truth as winner"] = {"pair_precision": 1.0, "pair_gain_mm": round(float(np.mean(worst)), 2)}
     return {"mining": found}
