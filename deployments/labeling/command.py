@@ -188,7 +188,7 @@ def _label(run: _Run, folder: Path, planned: Planned, tally: Tally) -> tuple[lis
     """Names of the parts written, and what the attempt took; the tally gets what is in them."""
     names: list[str] = []
     if not planned.todo:
-        return names, _attempt(run, _now(), 0.0, {}, [], 0)
+        return names, _attempt(run, _now(), 0.0, {}, {}, [], 0)
     # Imported here: everything above must be able to refuse without starting Ray.
     import ray
 
@@ -226,17 +226,20 @@ def _label(run: _Run, folder: Path, planned: Planned, tally: Tally) -> tuple[lis
     finally:
         ray.kill(ledger)
     run.seconds["label"] = round(monitor.seconds, 2)
-    return names, _attempt(run, started, monitor.seconds, monitor.busy_s(), monitor.timeline, planned.todo)
+    return names, _attempt(
+        run, started, monitor.seconds, monitor.busy_s(), monitor.computed_s(), monitor.timeline, planned.todo
+    )
 
 
 def _attempt(
-    run: _Run, started: str, wall_s: float, busy_s: Mapping[str, float], timeline: list, images: int
-) -> dict[str, Any]:
+    run: _Run, started: str, wall_s: float, busy_s: Mapping[str, float], computed_s: Mapping[str, float],
+    timeline: list, images: int,
+) -> dict[str, Any]:  # fmt: skip
     from alignhmr.deployments.labeling.placing import a_worker, held
 
     settings, captioner, models = run.settings, run.captioner, run.models
     stages = stage_use(
-        held(settings, captioner, models), busy_s, wall_s, a_worker(settings, captioner, models)
+        held(settings, captioner, models), busy_s, wall_s, a_worker(settings, captioner, models), computed_s
     )
     return {
         "attempt": run.output.attempt, "started": started, "ended": _now(), "seconds": round(wall_s, 2),

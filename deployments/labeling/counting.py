@@ -10,9 +10,10 @@ from ray.actor import ActorHandle
 
 @contextmanager
 def counting(ledger: ActorHandle, stage: str) -> Iterator[Counter[str]]:
-    """Reports the counts and the busy seconds of one call, once it has succeeded."""
+    """Reports the counts of one call, the seconds that it took and those that it computed, once it has succeeded."""
     counts: Counter[str] = Counter()
-    start = time.perf_counter()
+    start, computed = time.perf_counter(), time.process_time()
     yield counts
     counts[f"seconds.{stage}"] += time.perf_counter() - start  # type: ignore[assignment]
+    counts[f"computed.{stage}"] += time.process_time() - computed  # type: ignore[assignment]
     ledger.count.remote(dict(counts))
