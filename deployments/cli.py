@@ -13,7 +13,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from alignhmr.core.errors import AlignhmrError, SetupError
-from alignhmr.deployments.cli_cluster import plan
+from alignhmr.deployments.cli_cluster import doctor, plan
 from alignhmr.deployments.cli_find import find
 from alignhmr.deployments.cli_labeling import label, rows_app
 from alignhmr.deployments.cli_options import (
@@ -107,6 +107,7 @@ app.command()(calibrate)
 app.command()(clean)
 app.command()(find)
 app.command()(plan)
+app.command()(doctor)
 app.command()(improve)
 
 

@@ -1,10 +1,12 @@
-"""The commands of whoever runs machines: ``plan``; ``cli.py`` names them."""
+"""The commands of whoever runs machines: ``plan`` and ``doctor``; ``cli.py`` names them."""
 
 import re
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from alignhmr.deployments.cli_options import Base, Body, Scorer
 
 _HOURS = {"m": 1 / 60, "h": 1.0, "d": 24.0}
 Json = Annotated[bool, typer.Option("--json", help="One JSON object instead of a table.")]
@@ -52,3 +54,21 @@ def plan(
     run(
         images, prices, rates=rates, deadline_h=deadline, budget=budget, image_bytes=image_bytes, as_json=as_json
     )  # fmt: skip
+
+
+def doctor(
+    s3: Annotated[
+        str | None, typer.Option(metavar="URL", help="s3:// location to list, read and write a probe below.")
+    ] = None,
+    host: Annotated[str, typer.Option(help="Address to serve on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to serve on.")] = 8000,
+    base: Base = "starter",
+    scorer: Scorer = "starter",
+    body: Body = "open",
+    ray: Annotated[bool, typer.Option("--ray/--no-ray", help="Run a task on Ray, too.")] = True,
+    as_json: Json = False,
+) -> None:
+    """Look at what jobs need on this machine, and say how to mend what is wrong; exit code 4 if something is."""
+    from alignhmr.deployments.doctor.command import run
+
+    run(s3=s3, host=host, port=port, base=base, scorer=scorer, body=body, ray=ray, as_json=as_json)

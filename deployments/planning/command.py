@@ -15,7 +15,8 @@ from alignhmr.deployments.planning.sizing import Plan, plan
 
 def run(
     images: int, prices: str | Path, *, rates: str | Path | None = None, deadline_h: float | None = None,
-    budget: float | None = None, image_bytes: float | None = None, as_json: bool = False, console: Console | None = None,
+    budget: float | None = None, image_bytes: float | None = None, as_json: bool = False,
+    console: Console | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Prints the plan and returns what ``--json`` prints. InputError where it can't be made."""
     table, known = load_prices(prices), load_rates(rates)
