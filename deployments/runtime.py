@@ -149,8 +149,11 @@ def prepare_worker() -> None:
 def resolve_device(device: str = "auto") -> str:
     """'cpu', 'cuda' or 'cuda:N' as torch names it; 'auto' takes a GPU where there is one.
 
-    Raises AcceleratorError where a GPU is asked for and there is none.
+    Raises AcceleratorError where a GPU is asked for and there is none; on a cluster that is joined (RAY_ADDRESS) its
+    nodes may have one, or get it, and this machine need not.
     """
+    if device.startswith("cuda") and os.environ.get("RAY_ADDRESS"):
+        return device
     from alignhmr.core.recovery import resolve_device as resolve
 
     return resolve(device)

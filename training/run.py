@@ -7,6 +7,7 @@ same one is started again in the same folder.
 """
 
 import logging
+import os
 import shutil
 import tempfile
 import threading
@@ -98,6 +99,12 @@ def check_room(workers: int, device: str, batch: Mapping[str, int], parts: int =
                 f"a worker's {count // workers} {what} of a batch can't be met in {parts} equal parts; give a divisor"
             )
     have = ray.cluster_resources()
+    short = [name for name in ("CPU",) + ("GPU",) * (device != "cpu") if have.get(name, 0) < workers]
+    if short and os.environ.get("RAY_ADDRESS"):
+        log.warning(
+            "%s for %d workers aren't there so far; waiting for the cluster to grow", short[0], workers
+        )
+        return
     if have.get("CPU", 0) < workers:
         raise SetupError(
             f"{workers} workers were asked for, but Ray has {have.get('CPU', 0):g} CPUs; give fewer --workers"

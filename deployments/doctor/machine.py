@@ -92,10 +92,10 @@ def disks() -> Iterator[Finding]:
     for what, path in places.items():
         existing = next(folder for folder in (path, *path.parents) if folder.exists())
         if not os.access(existing, os.W_OK):
-            yield fail(
-                "disk",
-                f"{path} for {what} can't be written",
-                "set TMPDIR or ALIGNHMR_CACHE to another folder",
+            # An image's assets may be read-only: what is missing of them is told elsewhere.
+            tell = warn if what == "assets" else fail
+            yield tell(
+                "disk", f"{path} for {what} can't be written", "set TMPDIR or ALIGNHMR_CACHE to another"
             )
             continue
         free = shutil.disk_usage(existing).free / GIB

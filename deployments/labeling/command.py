@@ -3,6 +3,7 @@
 import datetime
 import importlib.metadata
 import logging
+import os
 import platform
 import tempfile
 import time
@@ -86,6 +87,14 @@ def _models(settings: LabelConfig, device: str) -> Models:
     )
 
 
+def _here(models: Any) -> Any:
+    """The same models where this process can try them: the driver's node of a cluster may have no GPU."""
+    from alignhmr.core.recovery import resolve_device
+
+    on_nodes = isinstance(models, Models) and models.device != "cpu" and "RAY_ADDRESS" in os.environ
+    return replace(models, device=resolve_device("auto")) if on_nodes else models
+
+
 @dataclass
 class _Run:
     """What is known before the first row."""
@@ -112,7 +121,7 @@ def label_pictures(
     captioner = make_captioner(settings, models.device) if clean is None else KeptCaptions()
     start = time.perf_counter()
     with console.status("checking the models"):
-        digests = try_models(models) | captioner.check()
+        digests = try_models(_here(models)) | captioner.check()
     check_digests(digests, settings.digests)
     seconds = {"models": round(time.perf_counter() - start, 2)}
     identity = {

@@ -18,7 +18,7 @@ from alignhmr.deployments.labeling.meaning import meaning
 from alignhmr.deployments.labeling.models import Models
 from alignhmr.deployments.labeling.output import Output
 from alignhmr.deployments.labeling.people import FindPeople
-from alignhmr.deployments.labeling.placing import LIGHT, check_resources, gpus_of
+from alignhmr.deployments.labeling.placing import LIGHT, asked, check_resources, gpus_of
 from alignhmr.deployments.labeling.plan import Planned
 from alignhmr.deployments.labeling.readers import Reader
 from alignhmr.deployments.labeling.reading import ReadPictures
@@ -82,7 +82,7 @@ def _labelled(job: Job, pictures: ray.data.Dataset, ledger: ActorHandle) -> ray.
         batch_size=None,
         compute=ray.data.TaskPoolStrategy(size=use.read.most),
         num_cpus=use.read.num_cpus,
-        memory=UNFUSED_BYTES,
+        **({"memory": UNFUSED_BYTES} | asked(use.read)),
     )
     people = read.map_batches(
         FindPeople,
@@ -125,7 +125,7 @@ def _rescored(job: Job, pictures: ray.data.Dataset, ledger: ActorHandle) -> ray.
         batch_size=None,
         compute=ray.data.TaskPoolStrategy(size=use.read.most),
         num_cpus=use.read.num_cpus,
-        memory=UNFUSED_BYTES,
+        **({"memory": UNFUSED_BYTES} | asked(use.read)),
     )
     return read.map_batches(
         Rescore,
@@ -146,4 +146,4 @@ def _pool(stage: Stage, gpus: float, images_per_block: int) -> dict[str, Any]:
         "compute": ray.data.ActorPoolStrategy(min_size=stage.workers, max_size=stage.most),
         "num_cpus": stage.num_cpus,
         "num_gpus": gpus,
-    }
+    } | asked(stage)
