@@ -116,6 +116,11 @@ def check_room(workers: int, device: str, batch: Mapping[str, int], parts: int =
         )
 
 
+def worker_resources(device: str) -> dict[str, float]:
+    """What one worker asks Ray for."""
+    return {"CPU": 1, "GPU": 1} if device != "cpu" else {"CPU": 1}
+
+
 def _run(
     job: Job, folder: Path, name: str, *, workers: int, device: str, threads: int, max_failures: int,
     listener: Listener,
@@ -129,7 +134,7 @@ def _run(
         scaling_config=ScalingConfig(
             num_workers=workers,
             use_gpu=on_gpu,
-            resources_per_worker={"CPU": 1, "GPU": 1} if on_gpu else {"CPU": 1},
+            resources_per_worker=worker_resources(device),
         ),
         torch_config=TorchConfig(backend="nccl" if on_gpu else "gloo"),
         run_config=RunConfig(

@@ -80,7 +80,7 @@ def check_resources(config: LabelConfig, captioner: Captioner, models: Models) -
                 log.warning("%s so far; waiting for the cluster to grow", text)
                 continue
             raise SetupError(
-                f"{text}; lower workers, num_cpus, num_gpus, memory_gib or custom under 'resources' in the config file, or"
+                f"{text}; lower workers, num_cpus, num_gpus, memory_gib or custom under 'resources' in the config, or"
                 " use a larger machine"
             )
 
