@@ -1,4 +1,4 @@
-"""The commands of whoever runs machines: ``plan`` and ``doctor``; ``cli.py`` names them."""
+"""The commands of whoever runs machines: ``plan``, ``doctor``, ``status``; ``cli.py`` names them."""
 
 import re
 from pathlib import Path
@@ -72,3 +72,13 @@ def doctor(
     from alignhmr.deployments.doctor.command import run
 
     run(s3=s3, host=host, port=port, base=base, scorer=scorer, body=body, ray=ray, as_json=as_json)
+
+
+def status(
+    outs: Annotated[list[str], typer.Argument(help="What labelling and training write: their --out.")],
+    as_json: Json = False,
+) -> None:
+    """How far jobs are: read from what they leave in their folders, wherever they run."""
+    from alignhmr.deployments.status import run
+
+    run(outs, as_json=as_json)

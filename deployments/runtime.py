@@ -10,14 +10,16 @@ from typing import Any
 
 from alignhmr.core.errors import SetupError
 from alignhmr.core.native_output import stderr_aside
-from alignhmr.deployments import torchvision_shim
+from alignhmr.deployments import logs, torchvision_shim
 
 log = logging.getLogger(__name__)
 
 _FEW_CORES = 8
 _SPARE_SLOTS = 4
 _WORKER_THREADS = {name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
-_PASSED_ON = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "ALIGNHMR_CACHE", "HF_HOME")
+_PASSED_ON = (
+    "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "ALIGNHMR_CACHE", "HF_HOME", logs.ASKED, logs.RUN,
+)  # fmt: skip
 _started_here = False
 
 
@@ -143,6 +145,7 @@ def worker_environment() -> dict:
 
 def prepare_worker() -> None:
     """Runs first in each worker process."""
+    logs.configure()
     torchvision_shim.install(children=True)
 
 

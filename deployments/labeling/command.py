@@ -7,6 +7,7 @@ import os
 import platform
 import tempfile
 import time
+import uuid
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
@@ -36,6 +37,8 @@ from alignhmr.deployments.labeling.sources import Listing, list_pictures
 from alignhmr.deployments.labeling.summaries import Tally, counts_of
 from alignhmr.deployments.labeling.told import show
 from alignhmr.deployments.labeling.trial import try_models
+from alignhmr.deployments.logs import begin_run
+from alignhmr.deployments.metrics import show as show_metric
 
 log = logging.getLogger(__name__)
 
@@ -172,13 +175,16 @@ def _go_on(
         )
     run.output = standing.output
     record: dict[str, Any] = {
-        "status": "running", "source": run.listing.source, "started": (before or {}).get("started", _now()),
+        "status": "running", "run": (before or {}).get("run") or uuid.uuid4().hex[:12],
+        "source": run.listing.source, "started": (before or {}).get("started", _now()),
         "attempt": standing.output.attempt, "identity": identity, "config_digest": run.settings.digest(),
         "config": run.settings.model_dump(mode="json"), "device": run.models.device, "versions": _versions(),
-        "pictures": {"count": planned.listed, "digest": planned.digest},
+        "pictures": {"count": planned.listed, "todo": planned.todo, "digest": planned.digest},
         "attempts": [*(before or {}).get("attempts", ()), *_cut_short(run.output, before)],
     }  # fmt: skip
     begin(standing, record)
+    begin_run(record["run"])
+    log.info("attempt %d: %d pictures to do", record["attempt"], planned.todo)
     tally = Tally()
     tally.add(standing.total)
     try:
@@ -221,6 +227,7 @@ def _label(run: _Run, folder: Path, planned: Planned, tally: Tally) -> tuple[lis
         def counts() -> dict[str, Any]:
             return ray.get(ledger.counts.remote(), timeout=5)
 
+        show_metric("alignhmr_label_todo", planned.todo)
         with Monitor(run.console, planned.todo, counts, run.output) as monitor:
             try:
                 for part in label(job, planned, ledger):

@@ -133,11 +133,11 @@ class Monitor:
         items += [f"{value:.0f} {code}" for code, value in sorted(errors.items())]
         rate = self.rate()
         if rate:
-            items += [f"{rate:.1f} images/s", f"{_duration(max(self.total - images, 0) / rate)} left"]
+            items += [f"{rate:.1f} images/s", f"{duration(max(self.total - images, 0) / rate)} left"]
         return ", ".join(items)
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.0f} s"
     if seconds < 5400:
