@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -133,3 +134,12 @@ def test_wrong_words_are_usage_errors(words: str, prices: Path) -> None:
     images = [] if "--images" in words else ["--images", "5"]
     result = CliRunner().invoke(cli.app, ["plan", "--prices", str(prices), *images, *words.split()])
     assert result.exit_code == 2
+
+
+def test_the_example_in_the_guide_is_a_price_file(tmp_path: Path) -> None:
+    guide = (Path(__file__).parents[3] / "deployments" / "README.md").read_text()
+    [example] = [text for text in re.findall(r"```yaml\n(.*?)```", guide, re.S) if "machines:" in text]
+    (tmp_path / "prices.yaml").write_text(example)
+    assert set(load_prices(tmp_path / "prices.yaml").machines) == {"cpu-spot", "cpu", "gpu"}
+    told, _ = said(images=10**6, prices=tmp_path / "prices.yaml")
+    assert told["cost"] > 0
