@@ -183,3 +183,18 @@ def test_workers_of_training_and_replicas_fit_too(config: dict) -> None:
     for device in ("cpu", "cuda"):
         assert _fits(config, worker_resources(device))
     assert worker_resources("cuda")["GPU"] == 1
+
+
+def test_training_waits_for_a_cluster_that_grows(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from alignhmr.core.errors import SetupError
+    from alignhmr.training import run
+
+    monkeypatch.setattr(run.ray, "cluster_resources", lambda: {"CPU": 0.0})
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    with pytest.raises(SetupError, match="Ray has 0 CPUs"):
+        run.check_room(2, "cpu", {"pairs": 4})
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
+    run.check_room(2, "cuda", {"pairs": 4})
+    assert "waiting for the cluster to grow" in caplog.text
