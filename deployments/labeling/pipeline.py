@@ -81,8 +81,7 @@ def _labelled(job: Job, pictures: ray.data.Dataset, ledger: ActorHandle) -> ray.
         batch_format="pyarrow",
         batch_size=None,
         compute=ray.data.TaskPoolStrategy(size=use.read.most),
-        num_cpus=use.read.num_cpus,
-        **({"memory": UNFUSED_BYTES} | asked(use.read)),
+        **_reading(use.read),
     )
     people = read.map_batches(
         FindPeople,
@@ -124,8 +123,7 @@ def _rescored(job: Job, pictures: ray.data.Dataset, ledger: ActorHandle) -> ray.
         batch_format="pyarrow",
         batch_size=None,
         compute=ray.data.TaskPoolStrategy(size=use.read.most),
-        num_cpus=use.read.num_cpus,
-        **({"memory": UNFUSED_BYTES} | asked(use.read)),
+        **_reading(use.read),
     )
     return read.map_batches(
         Rescore,
@@ -136,6 +134,10 @@ def _rescored(job: Job, pictures: ray.data.Dataset, ledger: ActorHandle) -> ray.
         },
         **_pool(use.score, gpus_of(job.models, "score", use.score), use.images_per_block),
     )  # fmt: skip
+
+
+def _reading(stage: Stage) -> dict[str, Any]:
+    return {"num_cpus": stage.num_cpus, "memory": UNFUSED_BYTES} | asked(stage)
 
 
 def _pool(stage: Stage, gpus: float, images_per_block: int) -> dict[str, Any]:

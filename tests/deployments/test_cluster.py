@@ -92,8 +92,8 @@ def _launched(config: dict, wanted: dict[str, float], failed: dict[str, float]) 
     from ray.autoscaler.v2.instance_manager.config import AutoscalingConfig
     from ray.autoscaler.v2.scheduler import ResourceDemandScheduler, SchedulingRequest
     from ray.autoscaler.v2.utils import ResourceRequestUtil
-    from ray.core.generated.autoscaler_pb2 import NodeState, NodeStatus
-    from ray.core.generated.instance_manager_pb2 import Instance
+    from ray.core.generated.autoscaler_pb2 import NodeState, NodeStatus  # pyright: ignore[reportAttributeAccessIssue]
+    from ray.core.generated.instance_manager_pb2 import Instance  # pyright: ignore[reportAttributeAccessIssue]
 
     kinds = AutoscalingConfig(_validated(config), skip_content_hash=True).get_node_type_configs()
     assert kinds is not None

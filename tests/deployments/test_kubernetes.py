@@ -63,7 +63,7 @@ def strict(schema: dict[str, Any]) -> dict[str, Any]:
         return [strict(one) for one in schema]  # type: ignore[return-value]
     if not isinstance(schema, dict):
         return schema
-    found = {key: strict(value) for key, value in schema.items()}
+    found: dict[str, Any] = {key: strict(value) for key, value in schema.items()}
     if "properties" in found and isinstance(found["properties"], dict) and "type" in found:
         found.setdefault("additionalProperties", False)
     if found.get("x-kubernetes-preserve-unknown-fields"):
