@@ -1,7 +1,7 @@
 # Two commands do everything on a fresh machine: `make demo` and `make test`. `make check` is the fast gate.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format wheel clean
+.PHONY: help setup demo test check soak format wheel clean
 MAKEFLAGS += --no-print-directory
 # Where bytecode may not be written, every process would compile torch, ray and vllm again.
 unexport PYTHONDONTWRITEBYTECODE PYTHONPATH
@@ -29,6 +29,9 @@ check: setup  ## format, lint, types, import contracts, fast tests
 	  status=$$?; rm -r "$$link"; exit $$status
 	@$(BIN)/lint-imports --no-cache
 	@$(BIN)/python -m pytest --quiet -m "not slow and not ray and not vllm"
+
+soak: setup  ## label for 20 minutes while workers, drivers and nodes are killed: soak.log
+	@$(BIN)/python tests/benchmarks/label_faults.py --minutes 20 2>&1 | tee soak.log
 
 format: setup  ## put the code into its format, and mend what the linter can
 	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format --quiet .

@@ -13,6 +13,8 @@ from typing import Annotated, NoReturn
 import typer
 
 from alignhmr.core.errors import AlignhmrError, SetupError
+from alignhmr.deployments import logs
+from alignhmr.deployments.cli_cluster import doctor, plan, status
 from alignhmr.deployments.cli_find import find
 from alignhmr.deployments.cli_labeling import label, rows_app
 from alignhmr.deployments.cli_options import (
@@ -56,7 +58,16 @@ def _options(
     debug: Annotated[
         bool, typer.Option("--debug", help="Show tracebacks and the log.", envvar="ALIGNHMR_DEBUG")
     ] = False,
+    log_json: Annotated[
+        bool,
+        typer.Option(
+            "--log-json", help="Log as lines of JSON, with the ids of runs and rows.", envvar=logs.ASKED
+        ),
+    ] = False,
 ) -> None:
+    if log_json:
+        os.environ[logs.ASKED] = "1"
+        logs.configure()
     if debug:
         import logging
 
@@ -105,6 +116,9 @@ app.command()(prepare)
 app.command()(calibrate)
 app.command()(clean)
 app.command()(find)
+app.command()(plan)
+app.command()(doctor)
+app.command()(status)
 app.command()(improve)
 
 

@@ -5,6 +5,7 @@ An unfinished run lives in ``OUT/NAME.unfinished``: its plan, its first weights,
 
 import json
 import shutil
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,11 +19,13 @@ from rich.table import Table
 from alignhmr.core.checkpoints import CheckpointInfo, file_digest, read_info
 from alignhmr.core.errors import InputError
 from alignhmr.deployments import torchvision_shim, worker_pool
+from alignhmr.deployments.logs import begin_run
 from alignhmr.deployments.runtime import resolve_device, start_ray
 from alignhmr.deployments.storage import open_location
 from alignhmr.deployments.training_config import load_training_config
 from alignhmr.deployments.training_journals import Journal, Mlflow, Several, TensorBoard
 from alignhmr.deployments.training_progress import shown_progress
+from alignhmr.deployments.training_watch import Gauges, Notebook
 from alignhmr.training.base_batches import Rows
 from alignhmr.training.base_run import CHOSEN_BY, BasePlan, BaseRun
 from alignhmr.training.card import FIGURES, TITLES, by_evidence
@@ -189,10 +192,11 @@ def _run(
 ) -> None:  # fmt: skip
     """On Ray, watched; the checkpoint is ``path``."""
     out, name = path.parent, path.stem
+    begin_run(uuid.uuid4().hex[:12])
     start_ray()
     from alignhmr.training.run import run_plan
 
-    journals: list[Journal] = [TensorBoard(out / "tensorboard")]
+    journals: list[Journal] = [TensorBoard(out / "tensorboard"), Gauges(name), Notebook(out, name)]
     if mlflow is not None:
         journals.append(Mlflow(mlflow, name, about, folder / "mlflow-run"))
     finished = False

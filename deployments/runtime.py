@@ -10,14 +10,17 @@ from typing import Any
 
 from alignhmr.core.errors import SetupError
 from alignhmr.core.native_output import stderr_aside
-from alignhmr.deployments import torchvision_shim
+from alignhmr.deployments import logs, torchvision_shim, tracing
 
 log = logging.getLogger(__name__)
 
 _FEW_CORES = 8
 _SPARE_SLOTS = 4
 _WORKER_THREADS = {name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
-_PASSED_ON = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "ALIGNHMR_CACHE", "HF_HOME")
+_PASSED_ON = (
+    "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "ALIGNHMR_CACHE", "HF_HOME", logs.ASKED, logs.RUN,
+    tracing.ASKED,
+)  # fmt: skip
 _started_here = False
 
 
@@ -41,9 +44,11 @@ def start_ray(num_cpus: int | None = None, *, include_dashboard: bool = False) -
     if not address:
         # Ray's C++ side prints an error about each actor pool of Ray Data that no caller can avoid.
         os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-    local = (
+    local: dict[str, Any] = (
         {} if address else {"num_cpus": num_cpus or logical_cpus(), "include_dashboard": include_dashboard}
     )
+    if not address and os.environ.get(tracing.ASKED):
+        local["_tracing_startup_hook"] = tracing.HOOK
     options = {
         "address": address or "local",
         "runtime_env": worker_environment(),
@@ -143,14 +148,18 @@ def worker_environment() -> dict:
 
 def prepare_worker() -> None:
     """Runs first in each worker process."""
+    logs.configure()
     torchvision_shim.install(children=True)
 
 
 def resolve_device(device: str = "auto") -> str:
     """'cpu', 'cuda' or 'cuda:N' as torch names it; 'auto' takes a GPU where there is one.
 
-    Raises AcceleratorError where a GPU is asked for and there is none.
+    Raises AcceleratorError where a GPU is asked for and there is none; on a cluster that is joined (RAY_ADDRESS) its
+    nodes may have one, or get it, and this machine need not.
     """
+    if device.startswith("cuda") and os.environ.get("RAY_ADDRESS"):
+        return device
     from alignhmr.core.recovery import resolve_device as resolve
 
     return resolve(device)

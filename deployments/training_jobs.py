@@ -3,6 +3,7 @@
 import json
 import logging
 import math
+import uuid
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -12,6 +13,7 @@ from rich.table import Table
 
 from alignhmr.core.plain_json import plain
 from alignhmr.deployments import torchvision_shim
+from alignhmr.deployments.logs import begin_run
 from alignhmr.deployments.runtime import resolve_device
 from alignhmr.deployments.training_progress import shown_progress
 
@@ -58,6 +60,8 @@ def run_dpo(
     from alignhmr.core.perception.assets import cache_folder
     from alignhmr.deployments.runtime import start_ray
     from alignhmr.deployments.storage import open_location
+    from alignhmr.deployments.training_journals import Several
+    from alignhmr.deployments.training_watch import Gauges, Notebook
     from alignhmr.training.alignment import run_name
     from alignhmr.training.data import read_labels, split
     from alignhmr.training.fit import held_out_people
@@ -95,10 +99,14 @@ def run_dpo(
         console.print(
             f"{plan.steps} steps instead of {settings.steps}: so few are learnt in {MAX_PASSES} passes"
         )
+    begin_run(uuid.uuid4().hex[:12])
     start_ray()
     out.mkdir(parents=True, exist_ok=True)
+    watchers = Several([Gauges(f"base-{objective}"), Notebook(out, f"base-{objective}")])
+    finished = False
     with shown_progress(console) as progress:
         task = progress.add_task("align", total=plan.steps, said="starting workers")
+        watchers.started(0, plan.steps)
 
         def watch(row: dict[str, float]) -> None:
             said = (
@@ -106,10 +114,21 @@ def run_dpo(
                 f"  drift {row['drift_mm']:.1f} mm"
             )
             progress.update(task, completed=row["step"], said=said)
+            watchers.learned(int(row["step"]), {name: value for name, value in row.items() if name != "step"})
 
-        run = run_preference(
-            plan, out, workers=workers, device=device, filesystem=filesystem, watch=watch, name=run_name(plan)
-        )
+        try:
+            run = run_preference(
+                plan,
+                out,
+                workers=workers,
+                device=device,
+                filesystem=filesystem,
+                watch=watch,
+                name=run_name(plan),
+            )
+            finished = True
+        finally:
+            watchers.close(finished=finished)
         done = run.judged[-1]["step"] if run.stopped is not None else plan.steps
         progress.update(task, total=done, completed=done, description="aligned")
     if run.stopped is not None:

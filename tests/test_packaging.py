@@ -59,7 +59,9 @@ def test_every_data_file_travels_in_the_wheel() -> None:
         for path in (ROOT / part).rglob("*"):
             relative = path.relative_to(ROOT)
             made = path.suffix in (".py", ".pyc", ".nbc", ".nbi")
-            for_people = path.name == "README.md" or relative.parts[:2] == ("deployments", "kubernetes")
+            for_people = path.name == "README.md" or (
+                relative.parts[0] == "deployments" and relative.parts[1] in ("kubernetes", "monitoring")
+            )
             if not path.is_file() or made or for_people or path.name == "py.typed":
                 continue
             home = next(folder for folder in relative.parents if str(folder) in packages)

@@ -7,6 +7,7 @@ same one is started again in the same folder.
 """
 
 import logging
+import os
 import shutil
 import tempfile
 import threading
@@ -98,6 +99,12 @@ def check_room(workers: int, device: str, batch: Mapping[str, int], parts: int =
                 f"a worker's {count // workers} {what} of a batch can't be met in {parts} equal parts; give a divisor"
             )
     have = ray.cluster_resources()
+    short = [name for name in ("CPU",) + ("GPU",) * (device != "cpu") if have.get(name, 0) < workers]
+    if short and os.environ.get("RAY_ADDRESS"):
+        log.warning(
+            "%s for %d workers aren't there so far; waiting for the cluster to grow", short[0], workers
+        )
+        return
     if have.get("CPU", 0) < workers:
         raise SetupError(
             f"{workers} workers were asked for, but Ray has {have.get('CPU', 0):g} CPUs; give fewer --workers"
@@ -107,6 +114,11 @@ def check_room(workers: int, device: str, batch: Mapping[str, int], parts: int =
             f"{workers} workers were asked for on GPUs, but Ray has {have.get('GPU', 0):g}; give fewer"
             " --workers, or --device cpu"
         )
+
+
+def worker_resources(device: str) -> dict[str, float]:
+    """What one worker asks Ray for."""
+    return {"CPU": 1, "GPU": 1} if device != "cpu" else {"CPU": 1}
 
 
 def _run(
@@ -122,7 +134,7 @@ def _run(
         scaling_config=ScalingConfig(
             num_workers=workers,
             use_gpu=on_gpu,
-            resources_per_worker={"CPU": 1, "GPU": 1} if on_gpu else {"CPU": 1},
+            resources_per_worker=worker_resources(device),
         ),
         torch_config=TorchConfig(backend="nccl" if on_gpu else "gloo"),
         run_config=RunConfig(

@@ -3,9 +3,11 @@
 import datetime
 import importlib.metadata
 import logging
+import os
 import platform
 import tempfile
 import time
+import uuid
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
@@ -35,6 +37,8 @@ from alignhmr.deployments.labeling.sources import Listing, list_pictures
 from alignhmr.deployments.labeling.summaries import Tally, counts_of
 from alignhmr.deployments.labeling.told import show
 from alignhmr.deployments.labeling.trial import try_models
+from alignhmr.deployments.logs import begin_run
+from alignhmr.deployments.metrics import show as show_metric
 
 log = logging.getLogger(__name__)
 
@@ -86,6 +90,14 @@ def _models(settings: LabelConfig, device: str) -> Models:
     )
 
 
+def _here(models: Any) -> Any:
+    """The same models where this process can try them: the driver's node of a cluster may have no GPU."""
+    from alignhmr.core.recovery import resolve_device
+
+    on_nodes = isinstance(models, Models) and models.device != "cpu" and "RAY_ADDRESS" in os.environ
+    return replace(models, device=resolve_device("auto")) if on_nodes else models
+
+
 @dataclass
 class _Run:
     """What is known before the first row."""
@@ -112,7 +124,7 @@ def label_pictures(
     captioner = make_captioner(settings, models.device) if clean is None else KeptCaptions()
     start = time.perf_counter()
     with console.status("checking the models"):
-        digests = try_models(models) | captioner.check()
+        digests = try_models(_here(models)) | captioner.check()
     check_digests(digests, settings.digests)
     seconds = {"models": round(time.perf_counter() - start, 2)}
     identity = {
@@ -163,13 +175,16 @@ def _go_on(
         )
     run.output = standing.output
     record: dict[str, Any] = {
-        "status": "running", "source": run.listing.source, "started": (before or {}).get("started", _now()),
+        "status": "running", "run": (before or {}).get("run") or uuid.uuid4().hex[:12],
+        "source": run.listing.source, "started": (before or {}).get("started", _now()),
         "attempt": standing.output.attempt, "identity": identity, "config_digest": run.settings.digest(),
         "config": run.settings.model_dump(mode="json"), "device": run.models.device, "versions": _versions(),
-        "pictures": {"count": planned.listed, "digest": planned.digest},
+        "pictures": {"count": planned.listed, "todo": planned.todo, "digest": planned.digest},
         "attempts": [*(before or {}).get("attempts", ()), *_cut_short(run.output, before)],
     }  # fmt: skip
     begin(standing, record)
+    begin_run(record["run"])
+    log.info("attempt %d: %d pictures to do", record["attempt"], planned.todo)
     tally = Tally()
     tally.add(standing.total)
     try:
@@ -188,7 +203,7 @@ def _label(run: _Run, folder: Path, planned: Planned, tally: Tally) -> tuple[lis
     """Names of the parts written, and what the attempt took; the tally gets what is in them."""
     names: list[str] = []
     if not planned.todo:
-        return names, _attempt(run, _now(), 0.0, {}, [], 0)
+        return names, _attempt(run, _now(), 0.0, {}, {}, [], 0)
     # Imported here: everything above must be able to refuse without starting Ray.
     import ray
 
@@ -212,6 +227,7 @@ def _label(run: _Run, folder: Path, planned: Planned, tally: Tally) -> tuple[lis
         def counts() -> dict[str, Any]:
             return ray.get(ledger.counts.remote(), timeout=5)
 
+        show_metric("alignhmr_label_todo", planned.todo)
         with Monitor(run.console, planned.todo, counts, run.output) as monitor:
             try:
                 for part in label(job, planned, ledger):
@@ -226,17 +242,20 @@ def _label(run: _Run, folder: Path, planned: Planned, tally: Tally) -> tuple[lis
     finally:
         ray.kill(ledger)
     run.seconds["label"] = round(monitor.seconds, 2)
-    return names, _attempt(run, started, monitor.seconds, monitor.busy_s(), monitor.timeline, planned.todo)
+    return names, _attempt(
+        run, started, monitor.seconds, monitor.busy_s(), monitor.computed_s(), monitor.timeline, planned.todo
+    )
 
 
 def _attempt(
-    run: _Run, started: str, wall_s: float, busy_s: Mapping[str, float], timeline: list, images: int
-) -> dict[str, Any]:
+    run: _Run, started: str, wall_s: float, busy_s: Mapping[str, float], computed_s: Mapping[str, float],
+    timeline: list, images: int,
+) -> dict[str, Any]:  # fmt: skip
     from alignhmr.deployments.labeling.placing import a_worker, held
 
     settings, captioner, models = run.settings, run.captioner, run.models
     stages = stage_use(
-        held(settings, captioner, models), busy_s, wall_s, a_worker(settings, captioner, models)
+        held(settings, captioner, models), busy_s, wall_s, a_worker(settings, captioner, models), computed_s
     )
     return {
         "attempt": run.output.attempt, "started": started, "ended": _now(), "seconds": round(wall_s, 2),

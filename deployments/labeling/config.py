@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, IPvAnyNetwork, PositiveInt, model_validator
+from pydantic import BaseModel, ConfigDict, Field, IPvAnyNetwork, PositiveFloat, PositiveInt, model_validator
 
 from alignhmr.core.scoring.preference import MiningRule
 from alignhmr.deployments.labeling.fetching import Fetcher
@@ -99,6 +99,10 @@ class Stage(_Closed):
     num_cpus: float = Field(ge=0)
     num_gpus: float | None = Field(default=None, ge=0)
     """None: what the device asks for, a quarter of a GPU per model worker on CUDA."""
+    memory_gib: float | None = Field(default=None, gt=0)
+    """That a worker's node must have to spare; None: nobody counts it."""
+    custom: dict[str, PositiveFloat] = Field(default_factory=dict)
+    """Custom resources of Ray's that one worker takes. One that only nodes without a GPU have keeps a stage there."""
 
     @property
     def most(self) -> int:
@@ -172,6 +176,14 @@ class LabelConfig(_Closed):
             raise ValueError(
                 "captions of the pose say nothing that the pose doesn't; name a model's with captions.engine, or"
                 " refine to keypoints"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _no_place_for_http(self) -> "LabelConfig":
+        if self.resources.caption.custom and self.captions.engine.startswith("http"):
+            raise ValueError(
+                "captions of a server are asked for wherever there is a CPU; leave resources.caption.custom out"
             )
         return self
 

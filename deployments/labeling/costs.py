@@ -10,9 +10,11 @@ Held = Mapping[str, tuple[float, float]]
 
 
 def stage_use(
-    held: Held, busy_s: Mapping[str, float], wall_s: float, a_worker: Held
-) -> dict[str, dict[str, float]]:
-    """Of each stage: seconds that its workers worked, and CPU- and accelerator-seconds that they held.
+    held: Held, busy_s: Mapping[str, float], wall_s: float, a_worker: Held,
+    computed_s: Mapping[str, float] | None = None,
+) -> dict[str, dict[str, float]]:  # fmt: skip
+    """Of each stage: seconds that its workers worked, CPU- and accelerator-seconds that they held, and CPU-seconds
+    that they used, which don't grow where workers share too few cores.
 
     A pool that grew has worked for more seconds than its first workers held; then those count. ``a_worker`` is what
     one worker of a stage holds.
@@ -26,6 +28,7 @@ def stage_use(
             "cpu_s": round(max(cpus * wall_s, one_cpu * busy), 2),
             "accelerator_s": round(max(gpus * wall_s, one_gpu * busy), 2),
             "accelerator_busy_s": round(one_gpu * busy, 2),
+            "computed_s": round((computed_s or {}).get(name, 0.0), 2),
         }
     return use
 

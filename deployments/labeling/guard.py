@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 from ray.actor import ActorHandle
 
 from alignhmr.deployments.labeling.ledger import ALONE, FRESH
+from alignhmr.deployments.logs import about
 
 log = logging.getLogger(__name__)
 
@@ -88,7 +89,8 @@ class Guard:
                 self._armed = now
                 faulthandler.dump_traceback_later(3 * self.limit_s, exit=True, file=sys.__stderr__ or 2)
         try:
-            yield
+            with about(row=key):
+                yield
         finally:
             self._held = NOTHING
 
@@ -100,7 +102,10 @@ class Guard:
             time.sleep(min(1.0, self.limit_s / 4))
             key, until = self._held
             if time.monotonic() > until:
-                log.error("%s has taken more than %g s at stage %s", key, self.limit_s, self.stage)
+                said = {"row": key, "stage": self.stage}
+                log.error(
+                    "%s has taken more than %g s at stage %s", key, self.limit_s, self.stage, extra=said
+                )
                 try:
                     ray.get(self.ledger.set_aside.remote(self.stage, key, "timed_out"), timeout=30)
                 finally:

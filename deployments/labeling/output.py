@@ -146,26 +146,14 @@ class Output:
 
     def beat(self, told: Mapping[str, Any]) -> None:
         """A sign of life, and how far the attempt is."""
-        mine = {
-            "attempt": self.attempt,
-            "host": socket.gethostname(),
-            "pid": os.getpid(),
-            "born": _born(os.getpid()),
-            "time": time.time(),
-        }
-        self.write_json(HEARTBEAT, mine | dict(told))
+        self.write_json(HEARTBEAT, {"attempt": self.attempt} | sign_of_life() | dict(told))
 
     def check_alone(self) -> None:
         """InputError where another process is at work in this folder."""
         beat = self.read_json(HEARTBEAT)
         if not beat or beat.get("ended"):
             return
-        if beat["host"] == socket.gethostname():
-            # A number may have gone to another process since: the time of birth tells.
-            alive = beat["pid"] != os.getpid() and _born(beat["pid"]) == beat.get("born")
-        else:
-            alive = time.time() - beat["time"] < STALE_S
-        if alive:
+        if beat["pid"] != os.getpid() and is_alive(beat):
             raise InputError(
                 f"process {beat['pid']} on {beat['host']} is labelling into {self.location!r}; wait for it or end it"
                 f" (if that machine is gone, wait {STALE_S:.0f} s)"
@@ -193,6 +181,21 @@ class Output:
         found = self.filesystem.get_file_info(arrow_fs.FileSelector(path, allow_not_found=True))
         # A bucket's listing may hold the folder itself as an empty object.
         return [info.path for info in found if info.path.strip("/") != path.strip("/")]
+
+
+def sign_of_life() -> dict[str, Any]:
+    """Who and when this is, for ``is_alive``."""
+    return {
+        "host": socket.gethostname(), "pid": os.getpid(), "born": _born(os.getpid()), "time": time.time(),
+    }  # fmt: skip
+
+
+def is_alive(beat: Mapping[str, Any]) -> bool:
+    """Whether the process that gave this sign of life is still there; on another machine, as far as one can know."""
+    if beat["host"] == socket.gethostname():
+        # A number may have gone to another process since: the time of birth tells.
+        return _born(beat["pid"]) == beat.get("born")
+    return time.time() - beat["time"] < STALE_S
 
 
 def attempt_of(part: str) -> int:

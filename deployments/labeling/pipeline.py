@@ -18,7 +18,7 @@ from alignhmr.deployments.labeling.meaning import meaning
 from alignhmr.deployments.labeling.models import Models
 from alignhmr.deployments.labeling.output import Output
 from alignhmr.deployments.labeling.people import FindPeople
-from alignhmr.deployments.labeling.placing import LIGHT, check_resources, gpus_of
+from alignhmr.deployments.labeling.placing import LIGHT, asked, check_resources, gpus_of
 from alignhmr.deployments.labeling.plan import Planned
 from alignhmr.deployments.labeling.readers import Reader
 from alignhmr.deployments.labeling.reading import ReadPictures
@@ -81,8 +81,7 @@ def _labelled(job: Job, pictures: ray.data.Dataset, ledger: ActorHandle) -> ray.
         batch_format="pyarrow",
         batch_size=None,
         compute=ray.data.TaskPoolStrategy(size=use.read.most),
-        num_cpus=use.read.num_cpus,
-        memory=UNFUSED_BYTES,
+        **_reading(use.read),
     )
     people = read.map_batches(
         FindPeople,
@@ -124,8 +123,7 @@ def _rescored(job: Job, pictures: ray.data.Dataset, ledger: ActorHandle) -> ray.
         batch_format="pyarrow",
         batch_size=None,
         compute=ray.data.TaskPoolStrategy(size=use.read.most),
-        num_cpus=use.read.num_cpus,
-        memory=UNFUSED_BYTES,
+        **_reading(use.read),
     )
     return read.map_batches(
         Rescore,
@@ -138,6 +136,10 @@ def _rescored(job: Job, pictures: ray.data.Dataset, ledger: ActorHandle) -> ray.
     )  # fmt: skip
 
 
+def _reading(stage: Stage) -> dict[str, Any]:
+    return {"num_cpus": stage.num_cpus, "memory": UNFUSED_BYTES} | asked(stage)
+
+
 def _pool(stage: Stage, gpus: float, images_per_block: int) -> dict[str, Any]:
     return {
         "batch_format": "pyarrow",
@@ -146,4 +148,4 @@ def _pool(stage: Stage, gpus: float, images_per_block: int) -> dict[str, Any]:
         "compute": ray.data.ActorPoolStrategy(min_size=stage.workers, max_size=stage.most),
         "num_cpus": stage.num_cpus,
         "num_gpus": gpus,
-    }
+    } | asked(stage)

@@ -2,6 +2,8 @@
 
 import logging
 import os
+from collections import Counter
+from typing import Any
 
 import ray
 
@@ -9,6 +11,8 @@ from alignhmr.core.errors import SetupError
 from alignhmr.deployments.labeling.captioning import KEPT, Captioner
 from alignhmr.deployments.labeling.config import LabelConfig, Stage
 from alignhmr.deployments.labeling.models import Models
+
+GIB = 2**30
 
 log = logging.getLogger(__name__)
 
@@ -24,6 +28,12 @@ def gpus_of(models: Models, name: str, stage: Stage) -> float:
         return stage.num_gpus
     on_cpu = models.device == "cpu" or (name == "people" and models.detector == "blazepose")
     return 0.0 if on_cpu else _SHARE
+
+
+def asked(stage: Stage) -> dict[str, Any]:
+    """What one worker asks Ray for beside CPUs and GPUs."""
+    memory = {} if stage.memory_gib is None else {"memory": stage.memory_gib * GIB}
+    return memory | ({"resources": dict(stage.custom)} if stage.custom else {})
 
 
 def _stages(config: LabelConfig) -> dict[str, Stage]:
@@ -57,18 +67,32 @@ def check_resources(config: LabelConfig, captioner: Captioner, models: Models) -
     wanted = {
         "CPU": sum(cpus for cpus, _ in stages.values()),
         "GPU": sum(gpus for _, gpus in stages.values()),
-    }
+    } | _others(config, set(stages))
     for name, slots in wanted.items():
         have = ray.cluster_resources().get(name, 0.0)
         if slots > have + 1e-6:
             text = f"the stages ask for {slots:g} {name} slots together, Ray has {have:g}"
+            if name == "memory":
+                text = (
+                    f"the stages ask for {slots / GIB:.1f} GiB of memory together, Ray has {have / GIB:.1f}"
+                )
             if os.environ.get("RAY_ADDRESS"):
                 log.warning("%s so far; waiting for the cluster to grow", text)
                 continue
             raise SetupError(
-                f"{text}; lower workers, num_cpus or num_gpus under 'resources' in the config file, or use a larger"
-                " machine"
+                f"{text}; lower workers, num_cpus, num_gpus, memory_gib or custom under 'resources' in the config, or"
+                " use a larger machine"
             )
+
+
+def _others(config: LabelConfig, held_by: set[str]) -> dict[str, float]:
+    """Memory and custom resources that the first workers of these stages hold together."""
+    total: Counter[str] = Counter()
+    for name, stage in (_stages(config) | {"caption": config.resources.caption}).items():
+        if name in held_by:
+            for resource, amount in ({"memory": (stage.memory_gib or 0.0) * GIB} | stage.custom).items():
+                total[resource] += stage.workers * amount  # type: ignore[assignment]
+    return dict(total)
 
 
 def a_worker(config: LabelConfig, captioner: Captioner, models: Models) -> dict[str, tuple[float, float]]:

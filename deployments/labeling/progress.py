@@ -69,10 +69,17 @@ class Monitor:
 
     def busy_s(self) -> dict[str, float]:
         """Seconds that workers worked, by stage."""
+        return self._by_stage("seconds.")
+
+    def computed_s(self) -> dict[str, float]:
+        """Seconds of a CPU that workers used, by stage."""
+        return self._by_stage("computed.")
+
+    def _by_stage(self, kind: str) -> dict[str, float]:
         return {
-            name.removeprefix("seconds."): round(value, 2)
+            name.removeprefix(kind): round(value, 2)
             for name, value in self.last.items()
-            if name.startswith("seconds.")
+            if name.startswith(kind)
         }
 
     def _run(self) -> None:
@@ -126,11 +133,11 @@ class Monitor:
         items += [f"{value:.0f} {code}" for code, value in sorted(errors.items())]
         rate = self.rate()
         if rate:
-            items += [f"{rate:.1f} images/s", f"{_duration(max(self.total - images, 0) / rate)} left"]
+            items += [f"{rate:.1f} images/s", f"{duration(max(self.total - images, 0) / rate)} left"]
         return ", ".join(items)
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.0f} s"
     if seconds < 5400:

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from alignhmr.core.errors import CaptionerError
+from alignhmr.core.errors import CaptionerError, InputError
 from alignhmr.core.language.captions import SCHEMA
 from alignhmr.deployments.labeling.config import Captions, Resources
 from alignhmr.deployments.labeling.model_captions import as_it_is, caption_with, question, skip_mark
@@ -35,7 +35,8 @@ class VllmCaptioner:
         self.source = f"vlm:{self.name}"
         workers = resources.caption.workers
         self.num_cpus = workers * resources.caption.num_cpus + 5 * _SMALL_STAGE
-        self.num_gpus = 0.0 if self.on_cpu else float(workers)
+        self.gpus_each = 0.0 if self.on_cpu else _gpus_each(resources)
+        self.num_gpus = workers * self.gpus_each
 
     def check(self) -> dict[str, str]:
         """Everything about vLLM and the model that can be known without starting the engine."""
@@ -96,8 +97,9 @@ class VllmCaptioner:
             "max_model_len": vllm.max_model_len,
             "max_num_seqs": vllm.max_num_seqs,
             "limit_mm_per_prompt": {"image": 1},
-            "distributed_executor_backend": "uni",
         }
+        if _ranks(vllm.engine) == 1:
+            engine["distributed_executor_backend"] = "uni"
         variables = {"VLLM_NO_USAGE_STATS": "1", "VLLM_DO_NOT_TRACK": "1"}
         if self.on_cpu:
             engine |= {"dtype": "float32", "enforce_eager": True}
@@ -116,12 +118,20 @@ class VllmCaptioner:
             accelerator_type=None,
             should_continue_on_error=True,
             log_engine_metrics=False,
-            placement_group_config={"bundles": [{"CPU": max(1, stage.num_cpus)}]} if self.on_cpu else None,
+            placement_group_config=self._places(),
             prepare_multimodal_stage=PrepareMultimodalStageConfig(enabled=True, **small),
             chat_template_stage=ChatTemplateStageConfig(enabled=True, **small),
             tokenize_stage=TokenizerStageConfig(enabled=False),
             detokenize_stage=DetokenizeStageConfig(enabled=False),
         )
+
+    def _places(self) -> dict[str, Any]:
+        """What each process of an engine asks for; several of them (tensor parallelism) share its GPUs evenly."""
+        stage, ranks = self.resources.caption, _ranks(self.resources.vllm.engine)
+        each: dict[str, float] = {"CPU": max(1, stage.num_cpus / ranks)} | stage.custom
+        if self.gpus_each:
+            each["GPU"] = self.gpus_each / ranks
+        return {"bundle_per_worker": each}
 
     def _ask(self, row: dict[str, Any]) -> dict[str, Any]:
         sampling: dict[str, Any] = {"temperature": 0.0, "max_tokens": self.captions.max_tokens}
@@ -134,6 +144,24 @@ class VllmCaptioner:
             "generated_text": "",
             "jpeg": None,
         }
+
+
+def _ranks(engine: dict[str, Any]) -> int:
+    """Processes of one engine, each with a GPU of its own."""
+    return int(engine.get("tensor_parallel_size", 1)) * int(engine.get("pipeline_parallel_size", 1))
+
+
+def _gpus_each(resources: Resources) -> float:
+    """GPUs of one engine: one for each of its processes, or the share that the config gives a lone one."""
+    ranks, given = _ranks(resources.vllm.engine), resources.caption.num_gpus
+    if given is None or given == ranks:
+        return float(ranks)
+    if ranks > 1 or not 0 < given < 1:
+        raise InputError(
+            f"resources.caption.num_gpus is {given:g}, and vLLM's engine has {ranks} processes with a GPU each; leave"
+            " it out, or give a lone engine a share between 0 and 1 (and lower gpu_memory_utilization)"
+        )
+    return given
 
 
 def _answer(row: dict[str, Any]) -> dict[str, Any]:

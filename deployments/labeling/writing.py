@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from alignhmr.deployments.labeling.output import Output
 from alignhmr.deployments.labeling.schema import SCHEMA_VERSION, with_columns
+from alignhmr.deployments.metrics import count
 
 
 def write_block(table: pa.Table, *, output: Output, version: str) -> pa.Table:
@@ -18,7 +19,9 @@ def write_block(table: pa.Table, *, output: Output, version: str) -> pa.Table:
     rows = table.num_rows
     table = _in_order(table)
     whole = with_columns(table, package_version=[version] * rows, schema_version=[SCHEMA_VERSION] * rows)
-    return pa.table({"part": pa.array([json.dumps(output.write_part(whole))], pa.string())})
+    told = output.write_part(whole)
+    count("alignhmr_label_parts")
+    return pa.table({"part": pa.array([json.dumps(told)], pa.string())})
 
 
 def _in_order(table: pa.Table) -> pa.Table:

@@ -1,5 +1,6 @@
 """A Ray of several nodes on this host, a labelling driver as a process of its own, and ways to kill each of them."""
 
+import json
 import os
 import random
 import signal
@@ -8,8 +9,9 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import psutil
 
@@ -33,7 +35,8 @@ class Driver(subprocess.Popen):
 class Chaos:
     """Enter it; leaving it stops what it started."""
 
-    def __init__(self, nodes: int = 3) -> None:
+    def __init__(self, nodes: int = 3, others: Sequence[Mapping[str, Any]] = ()) -> None:
+        """``nodes`` alike, the head among them, and ``others`` with resources of their own."""
         from ray.cluster_utils import Cluster
 
         # Workers are as nice as this process: Ray would otherwise make them nicer still, and they starve.
@@ -41,6 +44,7 @@ class Chaos:
         self.cluster = Cluster(initialize_head=True, head_node_args=dict(_NODE))
         for _ in range(nodes - 1):
             self.cluster.add_node(**_NODE)  # type: ignore[arg-type]
+        self.others = [self.cluster.add_node(**(_NODE | dict(one))) for one in others]  # type: ignore[arg-type]
         self._drivers: list[Driver] = []
 
     def __enter__(self) -> "Chaos":
@@ -54,9 +58,13 @@ class Chaos:
             driver.log.close()
         self.cluster.shutdown()
 
-    def start(self, source: Path, out: Path, *, slow_s: float = 0.0) -> Driver:
-        """A run; it returns once Ray is joined."""
-        environment = {**os.environ, "RAY_ADDRESS": self.cluster.address}
+    def start(
+        self, source: Path, out: Path, *, slow_s: float = 0.0, told: Mapping[str, Any] | None = None
+    ) -> Driver:
+        """A run; it returns once Ray is joined. ``told`` is the driver's own: see it."""
+        environment = {
+            **os.environ, "RAY_ADDRESS": self.cluster.address, "FAULT_DRIVER": json.dumps(told or {}),
+        }  # fmt: skip
         words = [sys.executable, str(DRIVER), str(source), str(out), str(slow_s)]
         log = tempfile.TemporaryFile("w+")
         driver = Driver(words, env=environment, stdout=subprocess.PIPE, stderr=log, text=True)
@@ -96,6 +104,11 @@ class Chaos:
         self.cluster.remove_node(victim, allow_graceful=False)
         self.cluster.add_node(**_NODE)  # type: ignore[arg-type]
         return victim.node_id
+
+    def replace(self, node: Any, **like: Any) -> Any:
+        """Kills this node with all its workers, and adds another one."""
+        self.cluster.remove_node(node, allow_graceful=False)
+        return self.cluster.add_node(**(_NODE | like))  # type: ignore[arg-type]
 
     def wait_for_parts(self, out: Path, driver: Driver, *, more_than: int) -> None:
         until = time.monotonic() + _PATIENCE_S

@@ -9,7 +9,9 @@ import importlib.util
 import random
 import sys
 import tempfile
+import time
 from collections import Counter
+from itertools import count
 from pathlib import Path
 from types import ModuleType
 
@@ -71,8 +73,10 @@ def main() -> None:
         "--quick", action="store_true", help="one run; a minute on a machine with nothing else to do"
     )
     parser.add_argument("--runs", type=int, help="how many")
+    parser.add_argument("--minutes", type=float, help="a soak: as many as fit, kept as no result")
     options = parser.parse_args()
     runs = options.runs or (1 if options.quick else 20)
+    until = None if options.minutes is None else time.monotonic() + 60 * options.minutes
     fake, faults, found = fakes(), Counter(), Counter()
     with tempfile.TemporaryDirectory() as name, Chaos() as chaos:
         folder = Path(name)
@@ -82,7 +86,10 @@ def main() -> None:
         (photos / "copy.png").write_bytes((photos / "001.png").read_bytes())
         chaos.finish(chaos.start(photos, folder / "undisturbed"))
         wanted = fake.read_rows(folder / "undisturbed")
-        for run in range(runs):
+        for run in range(runs) if until is None else count():
+            if until is not None and time.monotonic() > until:
+                runs = run
+                break
             kind, chance = KINDS[run % len(KINDS)], random.Random(run)
             out = folder / f"run{run}"
             faults[kind] += disturbed(chaos, kind, chance, photos, out)
@@ -92,7 +99,7 @@ def main() -> None:
         "runs": runs, "faults": dict(faults), "rows_a_run": len(wanted), "lost": found["lost"],
         "doubled": found["doubled"], "differing_runs": found["differing_runs"],
     }  # fmt: skip
-    finish("label_faults", values, quick=options.quick or runs < 20)
+    finish("label_faults", values, quick=options.quick or until is not None or runs < 20)
 
 
 if __name__ == "__main__":

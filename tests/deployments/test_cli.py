@@ -15,9 +15,9 @@ from alignhmr.deployments import cli
 
 RUNNER = CliRunner()
 COMMANDS = [
-    "label", "synth", "prepare", "serve", "predict", "demo", "assets", "improve", "find", "train base",
-    "train scorer", "train text-pose", "train dpo", "train group", "train sft", "body import", "body export",
-    "rows count", "rows show", "rows disagreements", "rows export",
+    "label", "synth", "prepare", "serve", "predict", "demo", "assets", "improve", "find", "plan", "doctor", "status",
+    "train base", "train scorer", "train text-pose", "train dpo", "train group", "train sft",
+    "body import", "body export", "rows count", "rows show", "rows disagreements", "rows export",
 ]  # fmt: skip
 
 

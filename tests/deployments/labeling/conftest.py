@@ -175,14 +175,25 @@ class FakeModels:
     broken: Exception | None = None
     slow_s: float = 0.0
     """That each picture takes the detector."""
+    notes: str | None = None
+    """Folder in which a worker notes the node that it loads its models on."""
 
     def load_detector(self) -> FakeDetector:
+        self._note("detector")
         return FakeDetector(self.slow_s)
 
     def load_recoverer(self, *, whole: bool = False) -> FakeRecoverer:
         if self.broken is not None:
             raise self.broken
+        if not whole:
+            self._note("recoverer")
         return FakeRecoverer()
+
+    def _note(self, what: str) -> None:
+        if self.notes is not None:
+            import ray
+
+            (Path(self.notes) / f"{what} {ray.get_runtime_context().get_node_id()}").touch()
 
 
 # Workers don't have this folder on their path: the fakes travel whole.

@@ -1,9 +1,12 @@
 """A labelling run with fake models, as a process to be killed: ``python fault_driver.py SOURCE OUT [SLOW_S]``.
 
-It joins the Ray at RAY_ADDRESS and prints the node that it is on.
+It joins the Ray at RAY_ADDRESS and prints the node that it is on. FAULT_DRIVER is JSON: ``config`` over its settings,
+and ``notes``, a folder in which workers note their nodes.
 """
 
 import importlib.util
+import json
+import os
 import sys
 from pathlib import Path
 
@@ -30,8 +33,9 @@ def main(source: str, out: str, slow_s: float = 0.0) -> None:
         "resources.recover.num_cpus": 0.25,
         "resources.score.num_cpus": 0.25,
     }
-    config = load_config("laptop", None, fakes.SMALL | few)
-    models = fakes.FakeModels(slow_s=slow_s)
+    told = json.loads(os.environ.get("FAULT_DRIVER", "{}"))
+    config = load_config("laptop", None, fakes.SMALL | few | told.get("config", {}))
+    models = fakes.FakeModels(slow_s=slow_s, notes=told.get("notes"))
     label_pictures(list_pictures(source), config, models, out, console=Console(stderr=True))
 
 

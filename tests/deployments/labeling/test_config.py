@@ -50,6 +50,12 @@ def test_the_digest_follows_what_the_rows_say_only():
         ({"refine": "captions"}, "captions of the pose say nothing that the pose doesn't"),
         ({"refine": "yes"}, "refine is 'yes'"),
         ({"prices.gpu_hour": -1}, "prices.gpu_hour is -1"),
+        ({"resources.people.memory_gib": 0}, "resources.people.memory_gib is 0"),
+        ({"resources.people.custom": {"x": -1}}, "resources.people.custom.x is -1"),
+        (
+            {"resources.caption.custom": {"x": 1}, "captions.engine": "http://host/v1"},
+            "leave resources.caption.custom out",
+        ),
     ],
 )
 def test_a_wrong_setting_is_named_in_one_sentence(overrides, message):

@@ -224,6 +224,7 @@ def test_costs_follow_the_price_table():
         "cpu_s": 14400.0,
         "accelerator_s": 0.0,
         "accelerator_busy_s": 0.0,
+        "computed_s": 0.0,
     }
     assert use["score"]["accelerator_s"] == 4500.0, "a pool that grew held more than its first worker"
     prices = load_config(
