@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import ipaddress
 import logging
 import os
 import shlex
@@ -20,14 +21,14 @@ from alignhmr.core.errors import AcceleratorError, InputError, PortError, Servic
 
 if TYPE_CHECKING:
     from alignhmr.core.recovery import Recoverer
-    from alignhmr.deployments.serving.build import ServeSettings
+    from alignhmr.deployments.serving.settings import ServeSettings
 
 log = logging.getLogger(__name__)
 
 APPLICATION = "alignhmr"
 READY_TIMEOUT_S = 120.0
-STOP_TIMEOUT_S = 25.0
-"""A little more than a replica's own time to finish its requests."""
+STOP_TIMEOUT_S = 40.0
+"""A little more than replicas' own time to finish their requests (``build.GRACE_S``)."""
 
 
 @dataclass(frozen=True)
@@ -39,10 +40,10 @@ class Service:
     """Whether Ray was started for this service, and ends with it."""
 
     def replicas(self) -> int:
-        """Model replicas that answer now."""
+        """Model replicas that answer now, of the kind that there are fewest of."""
         from alignhmr.deployments.serving.readiness import running_replicas
 
-        return running_replicas(APPLICATION)
+        return min(running_replicas(APPLICATION).values())
 
     def stop(self) -> None:
         """Ends the service, its requests in progress answered, and the Ray that was started for it."""
@@ -50,10 +51,9 @@ class Service:
 
         from alignhmr.deployments import runtime
 
-        # Bounded: a signal to the whole process group ends Ray's processes, too, and then nobody answers.
-        drained = _finishes(partial(serve.delete, APPLICATION), STOP_TIMEOUT_S)
-        if not self.owns_ray:
-            _finishes(serve.shutdown, STOP_TIMEOUT_S)
+        # Serve ends callers before those whom they call: a request that is in comes out answered. Bounded: a
+        # signal to the whole process group ends Ray's processes, too, and then nobody answers.
+        drained = _finishes(serve.shutdown, STOP_TIMEOUT_S)
         runtime.shutdown()
         if not drained:
             log.warning("the service did not finish its requests within %g s and was ended", STOP_TIMEOUT_S)
@@ -69,6 +69,8 @@ def run(
     device: str = "auto",
     replicas: int | None = None,
     threads: int | None = None,
+    keys: str | None = None,
+    jobs: str | None = None,
     block: bool = True,
 ) -> Service:
     """Serves until Ctrl-C or SIGTERM. ``replicas`` None: the load decides, up to half the cluster's cores.
@@ -80,7 +82,11 @@ def run(
         service = None
         try:
             print(f"starting the service on {host}:{port} ...", flush=True)
-            service = start(host, port, base, scorer, body, detector, device, replicas, threads)
+            service = start(host, port, base, scorer, body, detector, device, replicas, threads, keys, jobs)
+            if keys is None and not _is_loopback(host):
+                print(
+                    f"open to everyone who reaches {host}: no --keys are given (`alignhmr keys add` makes one)"
+                )
             print(f"ready at {service.url} (API: {service.url}/openapi.json); Ctrl-C stops it")
             photo = (
                 f"curl -F file=@photo.jpg -F outputs=json,overlay {shlex.quote(service.url + '/v1/recover')}"
@@ -110,6 +116,8 @@ def start(
     device: str = "auto",
     replicas: int | None = None,
     threads: int | None = None,
+    keys: str | None = None,
+    jobs: str | None = None,
     *,
     load: "Callable[[], Recoverer] | None" = None,
     settings: "ServeSettings | None" = None,
@@ -125,21 +133,35 @@ def start(
     from ray import serve
 
     from alignhmr.deployments import runtime
-    from alignhmr.deployments.serving.build import ServeSettings, assemble, load_recoverer
+    from alignhmr.deployments.serving.build import assemble, load_finder, load_recoverer
+    from alignhmr.deployments.serving.keys import read_keys
+    from alignhmr.deployments.serving.settings import Jobs, Pool, ServeSettings
 
     given = settings or ServeSettings(
-        base=_absolute(base), scorer=_absolute(scorer), body=_absolute(body), detector=detector, device=device
-    )
+        base=_absolute(base), scorer=_absolute(scorer), body=_absolute(body), detector=detector,
+        perception=Pool(device="cpu"), recovery=Pool(device="cpu"),
+        keys=_location(keys), jobs=Jobs(location=_location(jobs)),
+    )  # fmt: skip
+    if given.keys is not None:
+        read_keys(given.keys)
     # Loaded here once and dropped: what is wrong is said now, not by a replica that Serve keeps restarting.
-    (load or partial(load_recoverer, given.model_copy(update={"device": "cpu"})))()
+    if load is not None:
+        load()
+    else:
+        load_finder(given)
+        load_recoverer(given)
 
     owns_ray = not ray.is_initialized() and "RAY_ADDRESS" not in os.environ
     runtime.start_ray()
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     try:
         _refuse_second_serve()
-        deployed = settings or _scaled(given, replicas, threads, owns_ray)
-        application = assemble(load or partial(load_recoverer, deployed), deployed)
+        deployed = settings or _scaled(given, device, replicas, threads, owns_ray)
+        application = (
+            assemble(load, deployed)
+            if load is not None
+            else assemble(partial(load_recoverer, deployed), deployed, partial(load_finder, deployed))
+        )
         service = Service(f"http://{_reachable(host)}:{port}", owns_ray)
         try:
             serve.start(http_options={"host": host, "port": port})
@@ -178,6 +200,10 @@ def _absolute(model: str | Path) -> str:
     return str(Path(model).absolute()) if is_path else str(model)
 
 
+def _location(given: str | None) -> str | None:
+    return given if given is None or "://" in given else str(Path(given).absolute())
+
+
 def _refuse_second_serve() -> None:
     import ray
 
@@ -191,7 +217,7 @@ def _refuse_second_serve() -> None:
 
 
 def _scaled(
-    settings: "ServeSettings", replicas: int | None, threads: int | None, owns_ray: bool
+    settings: "ServeSettings", device: str, replicas: int | None, threads: int | None, owns_ray: bool
 ) -> "ServeSettings":
     """The settings with devices, numbers of replicas and their threads that suit the cluster."""
     import ray
@@ -199,14 +225,14 @@ def _scaled(
     from alignhmr.core.perception.detector import own_threads
 
     offered = ray.cluster_resources()
-    gpus = _gpus_per_replica(settings.device)
+    gpus = _gpus_per_replica(device)
     if gpus:
         most = int(offered.get("GPU", 1))
     else:
         # One for every two cores; a Ray started here has more slots than cores.
         most = int((os.cpu_count() or 1) if owns_ray else offered.get("CPU", 1)) // 2
     most = replicas or max(1, most)
-    return settings.model_copy(
+    pool = settings.recovery.model_copy(
         update={
             "device": "cuda" if gpus else "cpu",
             "gpus_per_replica": gpus,
@@ -215,6 +241,9 @@ def _scaled(
             "threads": threads or (own_threads(most) if owns_ray else 1),
         }
     )
+    # BlazePose finds people on the CPU whatever there is, and a GPU that another detector needs is taken whole.
+    on_cpu = {"device": "cpu", "gpus_per_replica": 0} if settings.detector == "blazepose" else {}
+    return settings.model_copy(update={"perception": pool.model_copy(update=on_cpu), "recovery": pool})
 
 
 def _finishes(action: Callable[[], object], seconds: float) -> bool:
@@ -275,6 +304,13 @@ def _gpus_per_replica(device: str) -> int:
     raise AcceleratorError(
         f"device {device!r} asks for a GPU, but the Ray cluster offers none; use --device cpu"
     )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(socket.gethostbyname(host)).is_loopback
+    except OSError:  # not an address of IPv4
+        return host == "::1"
 
 
 def _reachable(host: str) -> str:

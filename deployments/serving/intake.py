@@ -1,8 +1,10 @@
 """A request's bytes become pictures and options, within limits that hold before anything is decoded."""
 
+import asyncio
 import base64
 import binascii
 import json
+from collections.abc import Awaitable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -19,6 +21,7 @@ from alignhmr.core.errors import InputError, ServiceError
 from alignhmr.deployments.serving.schemas import Options, RecoverRequest
 
 Model = TypeVar("Model", bound=BaseModel)
+Read = TypeVar("Read")
 
 MEDIA_TYPES: dict[str, str] = {"overlay": "image/png", "glb": "model/gltf-binary"}
 """Outputs that can be the whole body of an answer, when the request accepts nothing but them."""
@@ -38,7 +41,10 @@ class Limits(BaseModel):
     max_images: int = Field(default=16, ge=1)
     max_held: int = Field(default=64, ge=1)
     """Requests being read, waited for or answered at once."""
-    deadline_s: float = Field(default=60.0, gt=0)
+    read_s: float = Field(default=30.0, gt=0)
+    """For a body to arrive: a caller who dawdles must not keep a place."""
+    deadline_s: float = Field(default=25.0, gt=0)
+    """From a read request to its answer: less than a service that ends gives its requests (``build.GRACE_S``)."""
     retry_after_s: float = Field(default=1.0, ge=0)
 
 
@@ -55,6 +61,24 @@ class Query:
 
 async def read_query(request: Request, limits: Limits) -> Query:
     """The request's pictures and options, or an InputError that says what to change."""
+    return await _in_time(_read(request, limits), limits)
+
+
+async def read_body(request: Request, limits: Limits) -> bytes:
+    """The whole body. InputError where it is larger than allowed."""
+    return await _in_time(_bounded(request, limits.max_body_bytes).body(), limits)
+
+
+async def _in_time(reading: Awaitable[Read], limits: Limits) -> Read:
+    try:
+        async with asyncio.timeout(limits.read_s):
+            return await reading
+    except TimeoutError:
+        message = f"the body did not arrive within {limits.read_s:g} s; send smaller pictures, or from nearer"
+        raise InputError(message, code="slow_request") from None
+
+
+async def _read(request: Request, limits: Limits) -> Query:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     bounded = _bounded(request, limits.max_body_bytes)
     if kind == "multipart/form-data":
@@ -67,7 +91,7 @@ async def read_query(request: Request, limits: Limits) -> Query:
             "application/json with base64 images",
             code="unsupported_media_type",
         )
-    _check(images, options, limits)
+    check(images, options, limits)
     body = _wanted_body(request, images)
     return Query(images, options, body, frozenset({*options.outputs, *([body] if body else [])}))
 
@@ -113,13 +137,13 @@ async def _form(request: Request, limits: Limits) -> tuple[list[bytes], Options]
                 images.append(await value.read())
             else:
                 fields.setdefault(name, []).append(value)
-        return images, _validated(Options, _from_fields(fields))
+        return images, options_from_text(fields)
     finally:
         await form.close()
 
 
-def _from_fields(fields: dict[str, list[str]]) -> dict:
-    """A form has only text: outputs may repeat or hold commas, boxes are JSON, pydantic reads numbers."""
+def options_from_text(fields: dict[str, list[str]]) -> Options:
+    """Options where there is only text: outputs may repeat or hold commas, boxes are JSON, pydantic reads numbers."""
     values: dict = {}
     for name, texts in fields.items():
         if name == "outputs":
@@ -136,7 +160,7 @@ def _from_fields(fields: dict[str, list[str]]) -> dict:
                 raise InputError(message, code="invalid_options") from None
         else:
             values[name] = texts[0]
-    return values
+    return _validated(Options, values)
 
 
 def _json(body: bytes, limits: Limits) -> tuple[list[bytes], Options]:
@@ -180,7 +204,8 @@ def _validated(model: type[Model], values: dict | bytes) -> Model:
         raise InputError(message, code="invalid_options") from None
 
 
-def _check(images: list[bytes], options: Options, limits: Limits) -> None:
+def check(images: list[bytes], options: Options, limits: Limits) -> None:
+    """InputError for pictures that are too many, too large or empty, and for options that don't go with them."""
     if not images:
         raise InputError("the request holds no picture; attach one as a file field", code="no_images")
     if len(images) > limits.max_images:

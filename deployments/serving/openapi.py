@@ -2,13 +2,17 @@
 
 from typing import Any
 
-from alignhmr.deployments.serving.schemas import ErrorAnswer, Options, RecoverRequest
+from alignhmr.deployments.serving.schemas import ErrorAnswer, JobResult, Options, RecoverRequest
 
 _ERRORS: dict[int, str] = {
     400: "The body can't be parsed, or holds no picture.",
+    401: "No key, or one that is not known.",
+    404: "There is no such job, or this service keeps none.",
+    408: "The body did not arrive in time.",
     413: "The body, a picture or its pixel count is too large.",
     415: "The body is neither multipart/form-data nor application/json, or a file is no image.",
     422: "A picture can't be read, or an option is unknown or out of range.",
+    429: "The key's rate or daily quota is used up; Retry-After says when to come back.",
     500: "The service failed; its log has the request id.",
     503: "Overloaded or not ready; the Retry-After header says when to try again.",
 }
@@ -16,6 +20,14 @@ _ERRORS: dict[int, str] = {
 RESPONSES: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorAnswer, "description": description} for status, description in _ERRORS.items()
 }
+
+
+REFUSALS: dict[int | str, dict[str, Any]] = {status: RESPONSES[status] for status in (401, 429, 503)}
+"""Of routes that have no body to be wrong."""
+
+OF_JOBS = REFUSALS | {404: RESPONSES[404]}
+RESULTS: dict[str, Any] = {"application/x-ndjson": {"schema": JobResult.model_json_schema()}}
+"""A line of it."""
 
 
 def _form_schema() -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""One model replica: a picture's bytes in, recoveries out, in batches of people from many requests."""
+"""One recovery replica: the people of a picture in, their bodies out, in batches of people from many requests."""
 
 import asyncio
 import logging
@@ -15,11 +15,12 @@ from ray import serve
 from alignhmr.core.body.skeleton import KEYPOINTS
 from alignhmr.core.errors import InputError
 from alignhmr.core.geometry.cameras import intrinsics_for, project
-from alignhmr.core.perception.images import decode
+from alignhmr.core.perception.views import with_views
 from alignhmr.core.records import Person, Picture, Recovery
 from alignhmr.core.recovery import Recoverer, RecoveryRequest
 from alignhmr.deployments import prompts
-from alignhmr.deployments.serving.messages import Description, Look, Seen
+from alignhmr.deployments.serving.messages import Description, Found, Look, Seen
+from alignhmr.deployments.serving.metrics import meters
 
 log = logging.getLogger("ray.serve.alignhmr")  # into the replica's own log file, with the request id
 
@@ -37,43 +38,31 @@ def _weight(requests: list[RecoveryRequest]) -> int:
     return sum(request.hypotheses * (1 if request.prompt is None else _REFINED) for request in requests)
 
 
-class Replica:
-    """Holds a Recoverer. Finding and recovering have a thread each, so that they overlap."""
+class RecoveryReplica:
+    """Holds a Recoverer, which has one thread: the answer must not depend on what runs beside it."""
 
-    def __init__(self, load: Callable[[], Recoverer], max_pixels: int) -> None:
+    def __init__(self, load: Callable[[], Recoverer]) -> None:
         started = time.perf_counter()
-        self.recoverer, self.max_pixels = load(), max_pixels
-        # One thread each: the detector's interpreter keeps state between calls, and the answer must not
-        # depend on what runs beside it.
-        self.finding, self.recovering = ThreadPoolExecutor(1, "find"), ThreadPoolExecutor(1, "recover")
+        self.recoverer = load()
+        self.recovering = ThreadPoolExecutor(1, "recover")
         self._warm_up()
-        log.info("replica ready in %.1f s with %s", time.perf_counter() - started, self.recoverer.models)
+        log.info("recovery ready in %.1f s with %s", time.perf_counter() - started, self.recoverer.models)
 
     def describe(self) -> Description:
+        """What runs here; who finds people is another replica's to say."""
         body = self.recoverer.body
         return Description(body.name, dict(self.recoverer.models), len(body.faces))
 
-    async def look(self, data: bytes, look: Look) -> Seen | InputError:
-        """Everyone in the picture. One that can't be used is an answer, too: it must cost nobody else's."""
-        loop = asyncio.get_running_loop()
-        try:
-            prompt = prompts.prompt_of(look.refine, look.text, given_keypoints=look.keypoints is not None)
-            picture, people, timings = await loop.run_in_executor(self.finding, self._find, data, look)
-            prompts.check_who_is_meant(prompt, len(people), "give its box")
-        except InputError as error:
-            log.info("picture refused: %s", error.code)
-            return error
-        width, height = picture.size
-        intrinsics = intrinsics_for(
-            width, height, exif_focal_px=picture.exif_focal_px, focal_px=look.focal_px
-        )
+    async def recover(self, found: Found, look: Look) -> Seen:
+        """The bodies of everyone who was found; who was seen too little of is left out."""
+        prompt = prompts.prompt_of(look.refine, look.text, given_keypoints=look.keypoints is not None)
         # Seeds as in Recoverer.recover: the service and the command line give the same answer.
         requests = [
-            RecoveryRequest(person, intrinsics, look.seed + index, look.hypotheses, prompt)
-            for index, person in enumerate(people)
+            RecoveryRequest(person, found.intrinsics, look.seed + index, look.hypotheses, prompt)
+            for index, person in enumerate(found.people)
         ]
         answers = await asyncio.gather(*(self._recover_people(request) for request in requests))
-        timings["recover"] = max((spent for _, spent in answers), default=0.0)
+        recover_ms = max((spent for _, spent in answers), default=0.0)
         recoveries = [answer for answer, _ in answers if isinstance(answer, Recovery)]
         left_out = [str(answer) for answer, _ in answers if isinstance(answer, InputError)]
         for answer, _ in answers:
@@ -81,30 +70,22 @@ class Replica:
                 raise answer
         vertices = faces = None
         if look.vertices:
+            loop = asyncio.get_running_loop()
             vertices = await loop.run_in_executor(self.recovering, self._vertices, recoveries)
             faces = np.asarray(self.recoverer.body.faces, np.int32)
         return Seen(
-            size=picture.size,
-            sha256=picture.sha256,
-            intrinsics=intrinsics,
-            recoveries=recoveries,
+            size=found.size,
+            sha256=found.sha256,
+            intrinsics=found.intrinsics,
+            recoveries=[_without_pixels(recovery) for recovery in recoveries],
             joints_px=[_joints_px(recovery) for recovery in recoveries],
             left_out=left_out,
             body_model=self.recoverer.body.name,
-            models=dict(self.recoverer.models),
+            models={**self.recoverer.models, "detector": found.detector},
             vertices_cam_m=vertices,
             faces=faces,
-            timings_ms=timings,
+            timings_ms={**found.timings_ms, "recover": recover_ms},
         )
-
-    def _find(self, data: bytes, look: Look) -> tuple[Picture, list[Person], dict[str, float]]:
-        started = time.perf_counter()
-        picture = decode(data, max_pixels=self.max_pixels)
-        decoded = time.perf_counter()
-        boxes = [] if look.boxes is None else list(_boxes_inside(look.boxes, picture.size))
-        given = [(np.array(rows, np.float32), None) for rows in look.keypoints or ()]
-        people = prompts.people_of(self.recoverer, picture, boxes, given)
-        return picture, people, {"decode": (decoded - started) * 1e3, "find": _ms_since(decoded)}
 
     @serve.batch(
         max_batch_size=MAX_BATCH_HYPOTHESES, batch_wait_timeout_s=BATCH_WAIT_S, batch_size_fn=_weight
@@ -112,6 +93,8 @@ class Replica:
     async def _recover_people(
         self, requests: list[RecoveryRequest]
     ) -> list[tuple[Recovery | Exception, float]]:
+        meters().batch_people.observe(len(requests))
+        meters().people.inc(len(requests))
         started = time.perf_counter()
         answers = await asyncio.get_running_loop().run_in_executor(self.recovering, self._recover, requests)
         return [(answer, _ms_since(started)) for answer in answers]
@@ -132,30 +115,24 @@ class Replica:
     def _warm_up(self) -> None:
         """No caller pays for lazy initialisation, and a model that can't answer never gets ready."""
         picture = Picture(np.full((256, 256, 3), 127, np.uint8), sha256="")
-        self.recoverer.find(picture)
-        person = self.recoverer.from_boxes(picture, np.array([[64.0, 16.0, 192.0, 240.0]]))[0]
         # Nobody is in a grey picture; these keypoints are somebody to the models.
         corners = np.array([[96, 32, 1], [160, 32, 1], [96, 128, 1], [160, 128, 1]], np.float32)
         keypoints = np.concatenate([np.zeros((5, 3), np.float32), corners.repeat(5, 0)])[: len(KEYPOINTS)]
-        person = replace(person, keypoints_px=keypoints)
+        box_px = np.array([64, 16, 192, 240], np.float32)
+        [person] = with_views(picture, [Person(box_px, 1.0, keypoints)])
         recovery = self.recoverer.recover_batch([RecoveryRequest(person, intrinsics_for(256, 256), 0, 2)])[0]
         self.recoverer.vertices(recovery)
+
+
+def _without_pixels(recovery: Recovery) -> Recovery:
+    """An answer holds no pixels; they would travel back for nothing."""
+    return replace(recovery, person=replace(recovery.person, view=None, mask=None))
 
 
 def _joints_px(recovery: Recovery) -> Float[np.ndarray, "24 2"]:
     camera = recovery.intrinsics
     joints_cam_m = torch.as_tensor(recovery.hypotheses.joints_cam_m[recovery.selected])
     return project(joints_cam_m, torch.tensor(camera.focal_px), torch.tensor(camera.center_px)).numpy()
-
-
-def _boxes_inside(boxes: list[list[float]], size: tuple[int, int]) -> Float[np.ndarray, "people 4"]:
-    for box in boxes:
-        if box[0] >= size[0] or box[1] >= size[1] or box[2] <= 0 or box[3] <= 0:
-            message = (
-                f"box {box} is outside the picture ({size[0]} x {size[1]} px); give [x0, y0, x1, y1] in it"
-            )
-            raise InputError(message, code="invalid_options")
-    return np.asarray(boxes, np.float64)
 
 
 def _ms_since(started: float) -> float:

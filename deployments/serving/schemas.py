@@ -238,6 +238,28 @@ class RecoverAnswer(_Closed):
     timings_ms: Timings = Field(description="Where the time went, milliseconds.")
 
 
+class JobAnswer(_Closed):
+    """How far a job is."""
+
+    id: str = Field(description="Names the job in /v1/jobs/ID.")
+    state: Literal["queued", "running", "done", "cancelled"] = Field(
+        description="'queued': no picture has a result yet. 'done': all have one. 'cancelled': the rest won't get one."
+    )
+    pictures: int = Field(description="Pictures of the job; a count.")
+    finished: int = Field(description="Pictures with a result; a count.")
+    failed: int = Field(description="Pictures whose result is an error; a count, part of finished.")
+    created: str = Field(description="When it was asked for; ISO 8601, UTC.")
+
+
+class JobResult(_Closed):
+    """One picture of a job: a line of /v1/jobs/ID/results."""
+
+    index: int = Field(description="Which of the job's pictures, from 0, in the order they were sent.")
+    picture: PictureAnswer = Field(description="As in the answer of /v1/recover.")
+    body_model: str | None = Field(description="Name of the body model; null for an error.")
+    models: dict[str, str] = Field(description="Digest of everything that touched the answer, by role.")
+
+
 class LimitsAnswer(_Closed):
     max_body_bytes: int = Field(description="Largest request body, bytes.")
     max_image_bytes: int = Field(description="Largest encoded picture, bytes.")

@@ -5,7 +5,7 @@ Its answers depend on box, camera, seed and number of hypotheses, as a real one'
 
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import SimpleNamespace
 
 import numpy as np
@@ -25,7 +25,8 @@ def instructions(people: int = 1, delay_ms: int = 0, fault: int = 0) -> tuple[in
 
 @dataclass
 class FakeDetector:
-    name: str = "fake"
+    # Which process finds people, for tests that end it.
+    name: str = field(default_factory=lambda: f"fake-pid-{os.getpid()}")
     digest: str = "0" * 64
 
     def find(self, picture: Picture) -> list[Person]:
@@ -62,13 +63,13 @@ class FakeRecoverer:
 
     def _recover(self, request: RecoveryRequest) -> Recovery:
         person, count = request.person, request.hypotheses
-        # The warm-up's grey picture asks for something, too.
-        delay, fault = (int(part) for part in person.detector.split())
+        # The warm-up's person was told nothing.
+        delay, fault = (int(part) for part in (person.detector or "0 0").split())
         if fault == FAIL:
             raise RuntimeError("the fake was told to fail")
         if fault == UNSEEN:
             raise InputError("fewer than 3 keypoints were seen")
-        time.sleep(delay / 100 if delay != 127 else 0)
+        time.sleep(delay / 100)
         salt = int(np.abs(person.box_px).sum() * 16 + request.intrinsics.focal_px)
         draw = np.random.default_rng([request.seed, count, salt])
         joints_cam_m = draw.normal(0, 0.3, (count, 24, 3)).astype(np.float32) + np.array(

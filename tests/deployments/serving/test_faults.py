@@ -1,0 +1,122 @@
+"""Replicas that die, a service that ends, callers who give up: nobody gets a wrong answer, and none waits for ever."""
+
+import os
+import signal
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import pytest
+from ray import serve
+
+from alignhmr.deployments.serving.client import Client, RefusedError
+from alignhmr.deployments.serving.command import APPLICATION, start
+from alignhmr.deployments.serving.intake import Limits
+from alignhmr.deployments.serving.readiness import PERCEPTION, running_replicas
+from alignhmr.deployments.serving.settings import Pool, ServeSettings
+
+pytestmark = pytest.mark.ray
+
+
+@pytest.fixture
+def started(ray_session, fake):
+    """Starts services that are stopped in the end."""
+    running = []
+
+    def make(**settings):
+        pool = settings.pop("pool", Pool(cpus_per_replica=0))
+        settings = ServeSettings(perception=pool, recovery=pool, **settings)
+        running.append(start(port=0, load=fake.FakeRecoverer, settings=settings))
+        return running[-1]
+
+    yield make
+    for service in running:
+        service.stop()
+
+
+def people_of(answer) -> list:
+    return [picture.model_dump()["people"] for picture in answer.pictures]
+
+
+def pid_of_perception() -> int:
+    """Where people are found: the state API would need Ray's dashboard."""
+    handle = serve.get_deployment_handle(PERCEPTION, APPLICATION)
+    return int(handle.detector.remote().result().split("pid-")[1].split(":")[0])
+
+
+def test_shutdown_in_the_middle_of_requests_loses_none_that_were_accepted(started, picture):
+    service = started(pool=Pool(cpus_per_replica=0, max_ongoing=8, max_queued=8))
+    client = Client(service.url)
+    expected = [people_of(client.recover(picture(people=2), seed=i)) for i in range(6)]
+    late = []
+
+    def ask_on() -> None:
+        while not ended.is_set():
+            try:
+                late.append(httpx.get(service.url + "/healthz", timeout=30).status_code)
+            except httpx.TransportError:
+                late.append(0)
+            time.sleep(0.2)
+
+    ended = threading.Event()
+    with ThreadPoolExecutor(7) as threads:
+        slow = picture(people=2, delay_ms=400)
+        jobs = [threads.submit(client.recover, slow, seed=i) for i in range(6)]
+        time.sleep(0.8)
+        asker = threads.submit(ask_on)
+        service.stop()
+        ended.set()
+        answers = [people_of(job.result()) for job in jobs]
+        asker.result()
+    # The delay is no part of a fake's answer but for the detector's name, which isn't told.
+    assert answers == expected
+    assert set(late) <= {200, 404, 503, 0}, late
+
+
+def test_work_that_nobody_waits_for_is_not_done(started, picture):
+    service = started(limits=Limits(deadline_s=0.6))
+    client = Client(service.url)
+    client.recover(picture())
+    with ThreadPoolExecutor(8) as threads:
+        jobs = [threads.submit(client.recover, picture(people=1, delay_ms=500), seed=i) for i in range(8)]
+        codes = []
+        for job in jobs:
+            try:
+                codes.append(job.result() and "ok")
+            except RefusedError as error:
+                codes.append(error.code)
+    assert codes.count("ok") >= 1 and codes.count("deadline") >= 5, codes
+    began = time.monotonic()
+    client.recover(picture())
+    assert time.monotonic() - began < 2.0, "eight times half a second stood in the way"
+
+
+@pytest.mark.slow
+def test_perception_killed_under_load_gives_no_wrong_answer_and_comes_back(started, picture):
+    service = started(pool=Pool(cpus_per_replica=0, max_ongoing=8, max_queued=32))
+    client = Client(service.url, retries=20)
+    expected = [people_of(client.recover(picture(people=1 + i % 3), seed=i)) for i in range(6)]
+    outcomes, until = [], time.monotonic() + 12
+
+    def caller(first: int) -> None:
+        i = first
+        while time.monotonic() < until:
+            try:
+                right = people_of(client.recover(picture(people=1 + i % 3), seed=i)) == expected[i]
+                outcomes.append("right" if right else "wrong")
+            except RefusedError as error:
+                outcomes.append(error.code)
+            i = (i + 1) % 6
+
+    with ThreadPoolExecutor(4) as threads:
+        callers = [threads.submit(caller, first) for first in range(4)]
+        time.sleep(2)
+        os.kill(pid_of_perception(), signal.SIGKILL)
+        for each in callers:
+            each.result()
+    assert "wrong" not in outcomes
+    assert set(outcomes) <= {"right", "replica_lost", "overloaded", "deadline"}, set(outcomes)
+    assert len([outcome for outcome in outcomes if outcome != "right"]) <= 8
+    assert running_replicas(APPLICATION)[PERCEPTION] == 1
+    assert people_of(client.recover(picture(people=1), seed=0)) == expected[0]
