@@ -29,7 +29,7 @@ from alignhmr.deployments.cli_options import (
     parse_formats,
     show_version,
 )  # fmt: skip
-from alignhmr.deployments.cli_serving import keys_app
+from alignhmr.deployments.cli_serving import keys_app, promote
 from alignhmr.deployments.cli_training import improve, train_app
 from alignhmr.deployments.cli_truth import calibrate, clean, evaluate, prepare, synth
 
@@ -95,6 +95,13 @@ def serve(
             help="Folder or s3:// where jobs (POST /v1/jobs) keep pictures and results; none without it."
         ),
     ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            help="YAML of every setting (pools, limits, further checkpoints, a canary), in place of all options but"
+            " --host and --port."
+        ),
+    ] = None,
 ) -> None:
     """Serve the model over HTTP on Ray Serve: an image in, bodies out."""
     from alignhmr.deployments.serving.command import run
@@ -111,9 +118,11 @@ def serve(
         threads=threads,
         keys=keys,
         jobs=jobs,
+        config=config,
     )
 
 
+app.command()(promote)
 app.command()(synth)
 app.command()(prepare)
 app.command()(calibrate)

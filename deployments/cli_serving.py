@@ -42,3 +42,18 @@ def remove(file: KeyFile, name: Name) -> None:
     from alignhmr.deployments.serving.keys import remove_key
 
     remove_key(file, name)
+
+
+def promote(
+    location: Annotated[str, typer.Argument(help="Where the canary keeps its comparisons: a path or s3://.")],
+    checkpoint: Annotated[str, typer.Argument(help="The candidate's name in the service's settings.")],
+    rollback: Annotated[bool, typer.Option("--rollback", help="Give it no pictures at all.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Promote whatever the scorer made of it.")] = False,
+    at_least: Annotated[
+        int, typer.Option(min=1, help="People to be compared before it can be promoted.")
+    ] = 100,
+) -> None:
+    """Give a canary's candidate all pictures, or none, by what the scorer makes of both checkpoints."""
+    from alignhmr.deployments.serving.promote import run
+
+    run(location, checkpoint, rollback=rollback, force=force, at_least=at_least)

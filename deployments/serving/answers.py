@@ -123,7 +123,7 @@ def recover_answer(
     )
 
 
-def models_answer(description: Description, limits: Limits) -> ModelsAnswer:
+def models_answer(description: Description, limits: Limits, checkpoints: list[str]) -> ModelsAnswer:
     """What runs, what its numbers are called, and what may be sent to it."""
     shown = {name: getattr(limits, name) for name in LimitsAnswer.model_fields}
     return ModelsAnswer(
@@ -132,6 +132,7 @@ def models_answer(description: Description, limits: Limits) -> ModelsAnswer:
         models=description.models,
         joints=list(JOINTS),
         keypoints=list(KEYPOINTS),
+        checkpoints=checkpoints,
         faces=description.faces,
         limits=LimitsAnswer(**shown),
     )

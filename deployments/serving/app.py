@@ -12,7 +12,7 @@ import time
 from typing import Any
 
 from fastapi import Depends, FastAPI, Request, Response
-from fastapi.responses import PlainTextResponse, StreamingResponse
+from fastapi.responses import PlainTextResponse
 from ray import serve
 from ray.serve.handle import DeploymentHandle
 
@@ -27,16 +27,28 @@ from alignhmr.deployments.serving.answers import (
     timings,
 )
 from alignhmr.deployments.serving.asking import Models, together
+from alignhmr.deployments.serving.canary import Canary
 from alignhmr.deployments.serving.hardening import SecureHeaders
 from alignhmr.deployments.serving.intake import MEDIA_TYPES, Gate, Query, read_body, read_query
-from alignhmr.deployments.serving.job_desk import JobDesk, job_desk
+from alignhmr.deployments.serving.job_desk import JobDesk, Lines, job_desk
 from alignhmr.deployments.serving.messages import Look, Seen
 from alignhmr.deployments.serving.readiness import PERCEPTION, RECOVERY, running_replicas
-from alignhmr.deployments.serving.schemas import HealthAnswer, JobAnswer, ModelsAnswer, RecoverAnswer
+from alignhmr.deployments.serving.schemas import (
+    HealthAnswer,
+    JobAnswer,
+    JobResult,
+    ModelsAnswer,
+    RecoverAnswer,
+)
 from alignhmr.deployments.serving.settings import ServeSettings
 
 api = FastAPI(title="alignhmr", summary="A picture in, bodies out.", docs_url=None, redoc_url=None)
 _KEY = [Depends(admission.BEARER)]
+_INFER: dict[str, Any] = {
+    "responses": openapi.RESPONSES,
+    "openapi_extra": openapi.INFERENCE,
+    "dependencies": _KEY,
+}
 refusals.install(api)
 api.add_middleware(metrics.Counted)
 api.add_middleware(SecureHeaders)
@@ -55,7 +67,8 @@ class Ingress:
         worker: DeploymentHandle | None = None,
     ) -> None:
         self.settings, self.limits = settings, settings.limits
-        self.models = Models(perception, recovery, self.limits)
+        canary = None if settings.canary is None else Canary(settings.canary)
+        self.models = Models(perception, recovery, settings, canary)
         self.admission = admission.Admission(settings.keys, settings.ingress_replicas)
         self.gate = Gate(self.limits.max_held, self.limits.retry_after_s)
         self.jobs = None if worker is None else JobDesk(worker, settings)
@@ -103,7 +116,7 @@ class Ingress:
     async def describe(self, request: Request) -> ModelsAnswer:
         """What runs here, and the names that go with its numbers."""
         self.admission.admit(request)
-        return models_answer(await self.models.describe(), self.limits)
+        return models_answer(await self.models.describe(), self.limits, list(self.settings.checkpoints))
 
     @api.post(
         "/v1/jobs",
@@ -129,14 +142,14 @@ class Ingress:
 
     @api.get(
         "/v1/jobs/{identity}/results",
-        response_class=StreamingResponse,
-        responses={200: {"content": openapi.RESULTS}, **openapi.OF_JOBS},
+        response_class=Lines,
+        responses={200: {"model": JobResult}, **openapi.OF_JOBS},
         dependencies=_KEY,
     )
-    async def job_results(self, identity: str, request: Request) -> StreamingResponse:
+    async def job_results(self, identity: str, request: Request) -> Lines:
         """The results that are there, a JSON line for each picture, in their order."""
         lines = await job_desk(self.jobs).results(identity, self.admission.admit(request))
-        return StreamingResponse(lines, media_type="application/x-ndjson")
+        return Lines(lines)
 
     @api.get("/v2", responses=openapi.REFUSALS, dependencies=_KEY)
     async def server(self, request: Request) -> dict[str, Any]:
@@ -162,8 +175,18 @@ class Ingress:
         self.admission.admit(request)
         return open_inference.model()
 
-    @api.post("/v2/models/alignhmr/infer", responses=openapi.RESPONSES, dependencies=_KEY)
-    @api.post("/v2/models/alignhmr/versions/1/infer", responses=openapi.RESPONSES, dependencies=_KEY)
+    @api.post(
+        "/v2/models/alignhmr/infer",
+        responses=openapi.RESPONSES,
+        openapi_extra=openapi.INFERENCE,
+        dependencies=_KEY,
+    )
+    @api.post(
+        "/v2/models/alignhmr/versions/1/infer",
+        responses=openapi.RESPONSES,
+        openapi_extra=openapi.INFERENCE,
+        dependencies=_KEY,
+    )
     async def infer(self, request: Request) -> Response:
         """Bodies as tensors. Inputs and outputs: GET /v2/models/alignhmr."""
         allowance = self.admission.admit(request)

@@ -25,19 +25,27 @@ GRACE_S = 30.0
 
 def build_app(args: ServeSettings) -> Application:
     """What a Serve YAML names as its ``import_path``, with the settings as its ``args``."""
-    return assemble(partial(load_recoverer, args), args, partial(load_finder, args))
+    return assemble(
+        partial(load_recoverer, args), args, partial(load_finder, args), partial(load_further, args)
+    )
 
 
 def assemble(
     load: Callable[[], Recoverer],
     settings: ServeSettings,
     finder: Callable[[], Finder | Recoverer] | None = None,
+    further: Callable[[str], Recoverer] | None = None,
 ) -> Application:
-    """The application around whatever recovers people, and whatever finds them (the same, if left out)."""
+    """The application around whatever recovers people, and whatever finds them (the same, if left out).
+
+    ``further`` loads one of ``settings.checkpoints`` by name.
+    """
     perception = serve.deployment(PerceptionReplica, name=PERCEPTION, **_pool(settings.perception)).bind(
         finder or load, settings.limits.max_pixels
     )
-    recovery = serve.deployment(RecoveryReplica, name=RECOVERY, **_pool(settings.recovery)).bind(load)
+    recovery = serve.deployment(RecoveryReplica, name=RECOVERY, **_pool(settings.recovery)).bind(
+        load, further
+    )
     worker = None
     if settings.jobs.location is not None:
         worker = serve.deployment(
@@ -92,6 +100,11 @@ def _pool(pool: Pool) -> dict[str, Any]:
 def load_finder(settings: ServeSettings) -> Finder:
     pool = settings.perception
     return Finder(load_detector(settings.detector, pool.device, threads=pool.threads))
+
+
+def load_further(settings: ServeSettings, name: str) -> Recoverer:
+    """One of the further checkpoints: another base, with everything else as it is."""
+    return load_recoverer(settings.model_copy(update={"base": settings.checkpoints[name]}))
 
 
 def load_recoverer(settings: ServeSettings) -> Recoverer:

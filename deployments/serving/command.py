@@ -13,7 +13,6 @@ import time
 import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -71,19 +70,24 @@ def run(
     threads: int | None = None,
     keys: str | None = None,
     jobs: str | None = None,
+    config: Path | None = None,
     block: bool = True,
 ) -> Service:
     """Serves until Ctrl-C or SIGTERM. ``replicas`` None: the load decides, up to half the cluster's cores.
 
     ``threads`` find people in each replica; None: the replicas share the cores where the machine is theirs,
-    and have one each on somebody's cluster.
+    and have one each on somebody's cluster. ``config``, a YAML file of ``ServeSettings``, stands in place of
+    everything but host and port.
     """
     with _sigterm_is_ctrl_c():
         service = None
         try:
             print(f"starting the service on {host}:{port} ...", flush=True)
-            service = start(host, port, base, scorer, body, detector, device, replicas, threads, keys, jobs)
-            if keys is None and not _is_loopback(host):
+            settings = None if config is None else read_settings(config)
+            service = start(
+                host, port, base, scorer, body, detector, device, replicas, threads, keys, jobs, settings=settings
+            )  # fmt: skip
+            if (keys if settings is None else settings.keys) is None and not _is_loopback(host):
                 print(
                     f"open to everyone who reaches {host}: no --keys are given (`alignhmr keys add` makes one)"
                 )
@@ -133,13 +137,18 @@ def start(
     from ray import serve
 
     from alignhmr.deployments import runtime
-    from alignhmr.deployments.serving.build import assemble, load_finder, load_recoverer
+    from alignhmr.deployments.serving.build import (
+        assemble,
+        build_app,
+        load_finder,
+        load_further,
+        load_recoverer,
+    )
     from alignhmr.deployments.serving.keys import read_keys
     from alignhmr.deployments.serving.settings import Jobs, Pool, ServeSettings
 
     given = settings or ServeSettings(
         base=_absolute(base), scorer=_absolute(scorer), body=_absolute(body), detector=detector,
-        perception=Pool(device="cpu"), recovery=Pool(device="cpu"),
         keys=_location(keys), jobs=Jobs(location=_location(jobs)),
     )  # fmt: skip
     if given.keys is not None:
@@ -148,8 +157,12 @@ def start(
     if load is not None:
         load()
     else:
-        load_finder(given)
-        load_recoverer(given)
+        on_cpu = {"perception": Pool(device="cpu"), "recovery": Pool(device="cpu")}
+        tried = given.model_copy(update=on_cpu)
+        load_finder(tried)
+        load_recoverer(tried)
+        for name in given.checkpoints:
+            load_further(tried, name)
 
     owns_ray = not ray.is_initialized() and "RAY_ADDRESS" not in os.environ
     runtime.start_ray()
@@ -157,11 +170,7 @@ def start(
     try:
         _refuse_second_serve()
         deployed = settings or _scaled(given, device, replicas, threads, owns_ray)
-        application = (
-            assemble(load, deployed)
-            if load is not None
-            else assemble(partial(load_recoverer, deployed), deployed, partial(load_finder, deployed))
-        )
+        application = build_app(deployed) if load is None else assemble(load, deployed)
         service = Service(f"http://{_reachable(host)}:{port}", owns_ray)
         try:
             serve.start(http_options={"host": host, "port": port})
@@ -179,6 +188,27 @@ def start(
         raise
     log.info("serving at %s", service.url)
     return service
+
+
+def read_settings(path: Path) -> "ServeSettings":
+    """The settings of a YAML file. InputError says which key is wrong."""
+    import yaml
+    from pydantic import ValidationError
+
+    from alignhmr.deployments.serving.settings import ServeSettings
+
+    try:
+        return ServeSettings.model_validate(yaml.safe_load(path.read_text()) or {})
+    except OSError as error:
+        raise InputError(f"{path} can't be read ({error.strerror}); give a YAML file of settings") from None
+    except yaml.YAMLError as error:
+        raise InputError(f"{path} is no YAML ({' '.join(str(error).split())}); correct it") from None
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise InputError(
+            f"{path}: {where}: {first['msg']}; deployments/serving/settings.py lists every key"
+        ) from None
 
 
 def _failure() -> str | None:

@@ -26,7 +26,7 @@ Read = TypeVar("Read")
 MEDIA_TYPES: dict[str, str] = {"overlay": "image/png", "glb": "model/gltf-binary"}
 """Outputs that can be the whole body of an answer, when the request accepts nothing but them."""
 
-_IN_JSON = {"boxes": "[[10, 20, 110, 220]]", "keypoints": "[[[120.5, 80, 0.9], ...23 of them]]"}
+IN_JSON = {"boxes": "[[10, 20, 110, 220]]", "keypoints": "[[[120.5, 80, 0.9], ...23 of them]]"}
 """Options that belong to one picture; in a form they are JSON text."""
 
 
@@ -152,11 +152,11 @@ def options_from_text(fields: dict[str, list[str]]) -> Options:
             raise InputError(
                 f"the field {name!r} is given {len(texts)} times; give it once", code="invalid_options"
             )
-        elif name in _IN_JSON:
+        elif name in IN_JSON:
             try:
                 values[name] = json.loads(texts[0])
             except (ValueError, RecursionError):
-                message = f"{name} is {texts[0][:60]!r}; give JSON text such as {_IN_JSON[name]}"
+                message = f"{name} is {texts[0][:60]!r}; give JSON text such as {IN_JSON[name]}"
                 raise InputError(message, code="invalid_options") from None
         else:
             values[name] = texts[0]
@@ -215,7 +215,7 @@ def check(images: list[bytes], options: Options, limits: Limits) -> None:
             raise InputError(f"image {index} is empty (0 bytes); send the picture file's bytes", code="empty")
         if len(data) > limits.max_image_bytes:
             raise _image_too_large(index, len(data), limits)
-    for name in _IN_JSON:
+    for name in IN_JSON:
         if getattr(options, name) is not None and len(images) > 1:
             message = f"{name} with {len(images)} pictures are ambiguous; send one picture a request when giving {name}"
             raise InputError(message, code="invalid_options")

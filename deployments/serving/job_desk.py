@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Iterator
 
 from fastapi import Request
+from fastapi.responses import StreamingResponse
 from ray.serve.handle import DeploymentHandle
 
 from alignhmr.core.errors import InputError
@@ -12,6 +13,12 @@ from alignhmr.deployments.serving.intake import Gate, read_query
 from alignhmr.deployments.serving.job_store import Job, JobStore
 from alignhmr.deployments.serving.schemas import JobAnswer
 from alignhmr.deployments.serving.settings import ServeSettings
+
+
+class Lines(StreamingResponse):
+    """JSON lines, sent as they are read."""
+
+    media_type = "application/x-ndjson"
 
 
 class JobDesk:

@@ -30,7 +30,7 @@ class JobWorker:
         self, perception: DeploymentHandle, recovery: DeploymentHandle, settings: ServeSettings
     ) -> None:
         assert settings.jobs.location is not None
-        self.models = Models(perception, recovery, settings.limits)
+        self.models = Models(perception, recovery, settings)
         self.store, self.at_once = JobStore(settings.jobs.location), settings.jobs.at_once
         self._told = asyncio.Event()
         self._working = asyncio.create_task(self._work())

@@ -21,12 +21,14 @@ class Look:
     refine: bool = False
     text: str | None = None
     keypoints: list[list[tuple[float, float, float]]] | None = None
+    checkpoint: str | None = None
+    """None is the service's own."""
 
     @classmethod
     def of(cls, options: Options, *, vertices: bool) -> "Look":
         return cls(
             options.hypotheses, options.seed, options.boxes, options.focal_px, vertices, options.refine,
-            options.text, options.keypoints,
+            options.text, options.keypoints, options.checkpoint,
         )  # fmt: skip
 
 

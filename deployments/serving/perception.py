@@ -28,8 +28,9 @@ class PerceptionReplica:
         started = time.perf_counter()
         self.finder, self.max_pixels = load(), max_pixels
         self.finding = ThreadPoolExecutor(1, "find")
+        self._suspect = False
         # No caller pays for lazy initialisation, and a detector that can't answer never gets ready.
-        self.finder.find(Picture(np.full((256, 256, 3), 127, np.uint8), sha256=""))
+        self._try()
         log.info("perception ready in %.1f s with %s", time.perf_counter() - started, self.detector())
 
     async def find(self, data: bytes, look: Look) -> Found | InputError:
@@ -39,6 +40,18 @@ class PerceptionReplica:
         except InputError as error:
             log.info("picture refused: %s", error.code)
             return error
+        except Exception:
+            self._suspect = True
+            raise
+
+    async def check_health(self) -> None:
+        """After a failure that nobody foresaw, whether the detector still looks; see ``RecoveryReplica``."""
+        if self._suspect:
+            await asyncio.get_running_loop().run_in_executor(self.finding, self._try)
+            self._suspect = False
+
+    def _try(self) -> None:
+        self.finder.find(Picture(np.full((256, 256, 3), 127, np.uint8), sha256=""))
 
     def _find(self, data: bytes, look: Look) -> Found:
         prompt = prompts.prompt_of(look.refine, look.text, given_keypoints=look.keypoints is not None)

@@ -54,6 +54,12 @@ class Options(_Closed):
         default=False,
         description="Draw the answers to the keypoints that were seen; takes about three times as long.",
     )
+    checkpoint: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=64,
+        description="Who answers: one of the checkpoints of /v1/models; left out, the service's own or its candidate.",
+    )
     text: str | None = Field(
         default=None,
         min_length=1,
@@ -273,6 +279,7 @@ class ModelsAnswer(_Closed):
     models: dict[str, str] = Field(description="Digest of each model, by role.")
     joints: list[str] = Field(description="Names of the 24 joints, in the order of every joints field.")
     keypoints: list[str] = Field(description="Names of the keypoints, in the order of keypoints_px.")
+    checkpoints: list[str] = Field(description="Names that the option 'checkpoint' can have.")
     faces: int = Field(description="Triangles of the mesh in GLB files; a count.")
     limits: LimitsAnswer = Field(description="What the service accepts.")
 

@@ -1,8 +1,12 @@
 """Everything about the service that is not its address: the keys of ``args`` in a Serve YAML."""
 
-from pydantic import BaseModel, ConfigDict, Field
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from alignhmr.deployments.serving.intake import Limits
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 
 
 class Pool(BaseModel):
@@ -29,6 +33,14 @@ class Pool(BaseModel):
         default=48, ge=0, description="Pictures waiting per ingress replica; beyond, 503."
     )
 
+    @model_validator(mode="after")
+    def _least_is_not_most(self) -> "Pool":
+        if self.min_replicas > self.max_replicas:
+            raise ValueError(
+                f"min_replicas {self.min_replicas} is more than max_replicas {self.max_replicas}; raise the latter"
+            )
+        return self
+
 
 class Jobs(BaseModel):
     """Large batches that nobody waits for."""
@@ -49,6 +61,16 @@ class Jobs(BaseModel):
     at_once: int = Field(
         default=4, ge=1, description="Pictures of jobs at the models at once; callers go first."
     )
+
+
+class CanarySettings(BaseModel):
+    """A candidate that answers a share of the pictures, and is compared with the service's own base on them."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    checkpoint: str = Field(description="Its name among the checkpoints.")
+    share: float = Field(ge=0, le=1, description="Of the pictures, until `alignhmr promote` decides.")
+    location: str = Field(description="Where comparisons and the decision are kept: a path or s3://.")
 
 
 class ServeSettings(BaseModel):
@@ -75,3 +97,17 @@ class ServeSettings(BaseModel):
     )
     limits: Limits = Field(default_factory=Limits)
     jobs: Jobs = Field(default_factory=Jobs)
+    checkpoints: dict[Name, str] = Field(
+        default_factory=dict,
+        description="Further base models by name, files or presets, for requests that name a checkpoint and for a"
+        " canary. They are loaded when they are asked for.",
+    )
+    canary: CanarySettings | None = Field(default=None)
+
+    @model_validator(mode="after")
+    def _candidate_is_known(self) -> "ServeSettings":
+        if self.canary is not None and self.canary.checkpoint not in self.checkpoints:
+            raise ValueError(
+                f"canary.checkpoint {self.canary.checkpoint!r} is none of checkpoints; name it there"
+            )
+        return self

@@ -1,12 +1,13 @@
 """What the service costs over the models it holds, and what it does when it is asked for more than it can.
 
-The photos are frames of the demo videos in which one person is found. ``added_ms`` is the median of one caller who asks
-over HTTP less the median of the same answers made in this process, the two in turn, photo by photo; both hold the
-photo's encoded bytes, and 20 hypotheses are drawn. ``saturation_ratio`` is people a second over HTTP, with as many
-callers as a replica takes in at once, over people a second in this process (one after another, as a replica computes
-them). For ``overload_goodput_ratio`` requests come three times as often as were answered at saturation, whether others
-were answered or not: answers a second then, over those at saturation; ``shed_p95_ms`` is how long a refusal took.
-Callers and service share the machine, so that on two cores the callers' own work is part of every figure.
+The photos are frames of the demo videos in which one person is found. ``added_ms`` is the median of one caller who
+asks over HTTP less the median of the same answers made in this process, the two in turn, photo by photo; both hold
+the photo's encoded bytes, and 20 hypotheses are drawn. ``saturation_ratio`` is people a second over HTTP, with as
+many callers as a replica takes in and lets wait, over people a second in this process (one after another, as a
+replica computes them). For ``overload_goodput_ratio`` requests come three times as often as were answered at
+saturation, whether others were answered or not: answers a second then, over those at saturation; ``shed_p95_ms`` is
+how long a refusal took. Callers and service share the machine, so that on two cores the callers' own work is part of
+every figure.
 """
 
 import argparse
@@ -27,10 +28,15 @@ from alignhmr.core.perception.images import decode
 from alignhmr.core.recovery import Recoverer
 from alignhmr.deployments.serving.client import multipart
 from alignhmr.deployments.serving.command import start
+from alignhmr.deployments.serving.settings import Pool, ServeSettings
 
 HYPOTHESES = 20
-CALLERS = 16
+WAITING = 4
+"""Pictures at work in a replica of either kind, and as many before it: what is more is refused."""
+CALLERS = 2 * WAITING
 OVERLOAD = 3
+FILLED = 4
+"""Times that all places are asked for, at least: a quick run on a slow machine must see refusals."""
 METRICS_S = 12.0
 """Until Ray's agents have collected what was counted."""
 
@@ -85,7 +91,7 @@ class Callers:
     async def overload(self, per_s: float, seconds: float) -> tuple[Told, float]:
         """What callers who don't wait for each other were told, and the time until the last of them was."""
         told, tasks, began = Told(), [], time.perf_counter()
-        for index in range(round(per_s * seconds)):
+        for index in range(max(round(per_s * seconds), FILLED * 4 * WAITING)):
             await asyncio.sleep(max(0.0, began + index / per_s - time.perf_counter()))
             tasks.append(asyncio.create_task(self.ask(index, told)))
         await asyncio.gather(*tasks)
@@ -172,7 +178,8 @@ def main() -> None:
     wanted = 6 if options.quick else 24
     alone = (p for p in frames(72) if len(recoverer.find(decode(p))) == 1)
     photos = [photo for photo, _ in zip(alone, range(wanted), strict=False)]
-    service = start(port=0, replicas=1, device="cpu")
+    pool = Pool(device="cpu", threads=own_threads(), max_ongoing=WAITING, max_queued=WAITING)
+    service = start(port=0, settings=ServeSettings(perception=pool, recovery=pool))
     try:
         values = asyncio.run(measure(service.url, photos, recoverer, quick=options.quick))
     finally:

@@ -15,7 +15,7 @@ from alignhmr.core.errors import InputError
 from alignhmr.core.records import Hypotheses, Person, Picture, Recovery
 from alignhmr.core.recovery import Recoverer, RecoveryRequest
 
-FAIL, UNSEEN = 1, 2
+FAIL, UNSEEN, SICKEN = 1, 2, 3
 
 
 def instructions(people: int = 1, delay_ms: int = 0, fault: int = 0) -> tuple[int, int, int]:
@@ -45,9 +45,15 @@ class FakeDetector:
 
 
 class FakeRecoverer:
-    def __init__(self) -> None:
+    def __init__(self, base: str = "1") -> None:
         # The pid among the models lets a test say which process answered.
-        self.models = {"body": "fake-body:0", "detector": "fake:0", "base": "fake:1", "pid": str(os.getpid())}
+        self.models = {
+            "body": "fake-body:0",
+            "detector": "fake:0",
+            "base": f"fake:{base}",
+            "pid": str(os.getpid()),
+        }
+        self.sick = False
         faces = np.array([[0, 1, 2], [0, 2, 3], [0, 3, 1], [1, 3, 2]])
         self.body = SimpleNamespace(name="fake-body", faces=faces)
         self.detector = FakeDetector()
@@ -65,7 +71,8 @@ class FakeRecoverer:
         person, count = request.person, request.hypotheses
         # The warm-up's person was told nothing.
         delay, fault = (int(part) for part in (person.detector or "0 0").split())
-        if fault == FAIL:
+        self.sick = self.sick or fault == SICKEN
+        if fault == FAIL or self.sick:
             raise RuntimeError("the fake was told to fail")
         if fault == UNSEEN:
             raise InputError("fewer than 3 keypoints were seen")

@@ -1,13 +1,17 @@
 """Settings become a Serve application without Ray: what ``serve build`` and a Serve YAML rely on."""
 
+from pathlib import Path
+
 import pytest
 from pydantic import ValidationError
 from ray import serve
 
+from alignhmr.core.errors import InputError
 from alignhmr.deployments.prepared import NobodySearched
 from alignhmr.deployments.serving import build
 from alignhmr.deployments.serving.app import Ingress
 from alignhmr.deployments.serving.build import application, build_app
+from alignhmr.deployments.serving.command import read_settings
 from alignhmr.deployments.serving.settings import Pool, ServeSettings
 
 
@@ -37,6 +41,28 @@ def test_each_kind_scales_by_itself_and_down_to_nothing_where_it_may():
     assert each["Recovery"].ray_actor_options["num_gpus"] == 0.5
 
 
+def test_the_settings_that_operators_are_told_of_are_settings(tmp_path):
+    blocks = Path(build.__file__).with_name("README.md").read_text().split("```yaml\n")[1:]
+    assert len(blocks) == 3
+    for block in blocks:
+        file = tmp_path / "settings.yaml"
+        file.write_text(block.partition("```")[0])
+        assert read_settings(file) != ServeSettings()
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [("recovery: {replicas: 3}", "recovery.replicas"), ("- 1", "dictionary"), ("a: [", "no YAML")],
+)
+def test_a_wrong_file_of_settings_is_refused_by_its_key(tmp_path, text, word):
+    file = tmp_path / "settings.yaml"
+    with pytest.raises(InputError, match="can't be read"):
+        read_settings(file)
+    file.write_text(text)
+    with pytest.raises(InputError, match=word):
+        read_settings(file)
+
+
 def test_the_settings_reach_the_models(monkeypatch):
     recoverer, finder = {}, {}
     monkeypatch.setattr(build.Recoverer, "load", lambda **options: recoverer.update(options))
@@ -59,6 +85,7 @@ def test_the_settings_reach_the_models(monkeypatch):
         ({"limits": {"max_pixel": 3}}, "max_pixel"),
         ({"recovery": {"replicas": 3}}, "replicas"),
         ({"recovery": {"min_replicas": -1}}, "min_replicas"),
+        ({"recovery": {"min_replicas": 2}}, "more than max_replicas 1"),
     ],
 )
 def test_an_unknown_or_impossible_setting_is_refused(given, word):

@@ -1,12 +1,17 @@
 """Replicas that die, a service that ends, callers who give up: nobody gets a wrong answer, and none waits for ever."""
 
+import importlib.util
 import os
 import signal
 import threading
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import ModuleType
 
 import httpx
+import psutil
 import pytest
 from ray import serve
 
@@ -14,9 +19,11 @@ from alignhmr.deployments.serving.client import Client, RefusedError
 from alignhmr.deployments.serving.command import APPLICATION, start
 from alignhmr.deployments.serving.intake import Limits
 from alignhmr.deployments.serving.readiness import PERCEPTION, running_replicas
-from alignhmr.deployments.serving.settings import Pool, ServeSettings
+from alignhmr.deployments.serving.settings import Jobs, Pool, ServeSettings
 
 pytestmark = pytest.mark.ray
+
+FUZZ_S = 60.0
 
 
 @pytest.fixture
@@ -33,6 +40,16 @@ def started(ray_session, fake):
     yield make
     for service in running:
         service.stop()
+
+
+def _module(path: str) -> ModuleType:
+    """A module of other tests."""
+    file = Path(__file__).parents[1] / path
+    spec = importlib.util.spec_from_file_location(file.stem, file)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def people_of(answer) -> list:
@@ -90,6 +107,116 @@ def test_work_that_nobody_waits_for_is_not_done(started, picture):
     began = time.monotonic()
     client.recover(picture())
     assert time.monotonic() - began < 2.0, "eight times half a second stood in the way"
+
+
+def test_a_model_that_no_longer_answers_is_replaced(started, picture, fake):
+    service = started()
+    client = Client(service.url, retries=5)
+    expected, pid = people_of(client.recover(picture(), seed=1)), client.models().models["pid"]
+    with pytest.raises(RefusedError, match="failed on this request"):
+        client.recover(picture(fault=fake.FAIL))
+    time.sleep(5)
+    assert client.models().models["pid"] == pid, "a picture was at fault, not the model"
+    with pytest.raises(RefusedError, match="failed on this request"):
+        client.recover(picture(fault=fake.SICKEN))
+    give_up = time.monotonic() + 90
+    while time.monotonic() < give_up:
+        try:
+            if client.models().models["pid"] != pid:
+                break
+        except RefusedError as error:
+            assert error.status == 503, error
+        time.sleep(0.5)
+    assert people_of(client.recover(picture(), seed=1)) == expected
+    assert client.models().models["pid"] != pid
+
+
+def test_no_broken_picture_is_more_than_its_own_error(started, tmp_path):
+    corpus = _module("labeling/broken_corpus.py")
+    codes = corpus.write_corpus(tmp_path, each=3)
+    client = Client(started().url)
+    pid = client.models().models["pid"]
+    for name, code in codes.items():
+        path = tmp_path / name
+        if not path.is_file():
+            continue
+        try:
+            client.recover(path.read_bytes())
+            told = None
+        except RefusedError as error:
+            assert error.status in (400, 413, 415, 422), (name, error.status)
+            told = error.code
+        assert code in (told, corpus.ANY, corpus.READ) or told in ("too_small", "too_large"), (
+            name,
+            code,
+            told,
+        )
+    assert client.models().models["pid"] == pid
+
+
+@pytest.mark.slow
+def test_a_fuzzer_on_our_own_document_finds_no_failure(started, tmp_path):
+    import schemathesis
+    from hypothesis import HealthCheck, Phase, given, seed, settings
+    from schemathesis import GenerationMode
+
+    jobs = Jobs(location=str(tmp_path), max_pictures=5, max_body_bytes=200_000)
+    service = started(limits=Limits(max_body_bytes=200_000, max_pixels=100_000), jobs=jobs)
+    schema = schemathesis.openapi.from_url(f"{service.url}/openapi.json")
+    operations = [found.ok() for found in schema.get_all_operations()]
+    assert len(operations) >= 12
+    statuses: Counter[int] = Counter()
+    until, number = time.monotonic() + FUZZ_S, 0
+    with httpx.Client(timeout=30) as http:
+        while time.monotonic() < until:
+            operation = operations[number % len(operations)]
+            mode = list(GenerationMode)[number // len(operations) % 2]
+
+            @seed(number)
+            @settings(
+                max_examples=20, deadline=None, database=None, phases=[Phase.generate],
+                suppress_health_check=list(HealthCheck),
+            )  # fmt: skip
+            @given(case=operation.as_strategy(generation_mode=mode))
+            def ask(case) -> None:
+                answer = case.call(base_url=service.url)
+                statuses[answer.status_code] += 1
+                assert answer.status_code < 500 or answer.status_code == 503, (case, answer.text)
+                assert "Traceback" not in answer.text
+
+            ask()
+            number += 1
+        assert http.get(service.url + "/readyz").status_code == 200
+    print(f"fuzzed: {sum(statuses.values())} requests, {dict(statuses)}")
+    assert sum(statuses.values()) >= 200 and statuses[422] and statuses[200]
+
+
+@pytest.mark.slow
+def test_memory_is_flat_over_many_requests(started, picture):
+    service = started(pool=Pool(cpus_per_replica=0, max_ongoing=8, max_queued=32))
+    data = [picture(people=index % 4, size=(200 + index, 160)) for index in range(20)]
+
+    def ask(client: httpx.Client, count: int) -> None:
+        for index in range(count):
+            outputs = "json,glb" if index % 10 == 0 else "json"
+            answer = client.post(
+                "/v1/recover", files={"file": data[index % 20]}, data={"outputs": outputs, "hypotheses": "4"}
+            )
+            assert answer.status_code == 200, answer.text
+
+    def mb() -> float:
+        replicas = [
+            each for each in psutil.Process().children(recursive=True) if "ServeReplica" in each.name()
+        ]
+        assert len(replicas) == 3
+        return sum(each.memory_full_info().uss for each in replicas) / 2**20
+
+    with ThreadPoolExecutor(4) as threads, httpx.Client(base_url=service.url, timeout=60) as client:
+        before = 0.0
+        for hundreds in (10, 40):  # the first thousand fills caches
+            list(threads.map(lambda _: ask(client, 100), range(hundreds)))
+            grown, before = mb() - before, mb()
+    assert grown < 12, f"{grown:.1f} MB in 4,000 requests"
 
 
 @pytest.mark.slow

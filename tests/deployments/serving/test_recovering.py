@@ -11,7 +11,7 @@ from alignhmr.core.geometry.cameras import intrinsics_for
 from alignhmr.core.recovery import Recoverer, RecoveryRequest
 from alignhmr.deployments.serving.messages import Found, Look, Seen
 from alignhmr.deployments.serving.perception import PerceptionReplica
-from alignhmr.deployments.serving.recovering import RecoveryReplica
+from alignhmr.deployments.serving.recovering import RecoveryReplica, _recover
 
 
 @pytest.fixture(scope="module")
@@ -54,19 +54,19 @@ def look(**options) -> Look:
     return Look(**{"hypotheses": 2, "seed": 0, "boxes": None, "focal_px": None, "vertices": False, **options})
 
 
-def test_a_person_has_the_same_answer_to_the_last_bit_alone_and_in_a_batch(replica, request_of):
+def test_a_person_has_the_same_answer_to_the_last_bit_alone_and_in_a_batch(recoverer, request_of):
     requests = [request_of(seed=i, hypotheses=2 + i % 3, width=40.0 + 5 * i) for i in range(6)]
-    batch = replica._recover(requests)
+    batch = _recover(recoverer, requests)
     for request, among in zip(requests, batch, strict=True):
-        (alone,) = replica._recover([request])
+        (alone,) = _recover(recoverer, [request])
         assert alone.selected == among.selected
         for name, values in vars(alone.hypotheses).items():
             np.testing.assert_array_equal(values, getattr(among.hypotheses, name), err_msg=name)
 
 
-def test_one_person_at_fault_in_a_batch_is_alone_with_its_error(replica, request_of):
+def test_one_person_at_fault_in_a_batch_is_alone_with_its_error(recoverer, request_of):
     good, bad = request_of(seed=1), request_of(seed=1, hypotheses=10_000)
-    first, error, last = replica._recover([good, bad, good])
+    first, error, last = _recover(recoverer, [good, bad, good])
     assert isinstance(error, InputError)
     np.testing.assert_array_equal(first.hypotheses.joints_cam_m, last.hypotheses.joints_cam_m)
 
@@ -116,8 +116,8 @@ def test_it_describes_what_it_runs(replica, recoverer):
 def unbatched(monkeypatch) -> None:
     """People are recovered without Serve, whose batching needs a deployment around it."""
 
-    async def alone(self: RecoveryReplica, request: RecoveryRequest):
-        return self._recover([request])[0], 0.0
+    async def alone(self: RecoveryReplica, asked: tuple[Recoverer, RecoveryRequest]):
+        return _recover(asked[0], [asked[1]])[0], 0.0
 
     monkeypatch.setattr(RecoveryReplica, "_recover_people", alone)
 
