@@ -12,6 +12,7 @@ from types import ModuleType
 import httpx
 import psutil
 import pytest
+import ray
 from ray import serve
 
 from alignhmr.deployments.serving.client import Client, RefusedError
@@ -35,8 +36,8 @@ def started(ray_session, fake):
         return running[-1]
 
     yield make
-    for service in running:
-        service.stop()
+    if ray.is_initialized():  # else a test has stopped it
+        running[-1].stop()
 
 
 def _module(path: str) -> ModuleType:
