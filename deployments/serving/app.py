@@ -29,7 +29,7 @@ from alignhmr.deployments.serving.answers import (
 from alignhmr.deployments.serving.asking import Models, together
 from alignhmr.deployments.serving.canary import Canary
 from alignhmr.deployments.serving.hardening import SecureHeaders
-from alignhmr.deployments.serving.intake import MEDIA_TYPES, Gate, Query, read_body, read_query
+from alignhmr.deployments.serving.intake import MEDIA_TYPES, Gate, Query, ending, read_body, read_query
 from alignhmr.deployments.serving.job_desk import JobDesk, Lines, job_desk
 from alignhmr.deployments.serving.messages import Look, Seen
 from alignhmr.deployments.serving.readiness import PERCEPTION, RECOVERY, running_replicas
@@ -49,6 +49,7 @@ _INFER: dict[str, Any] = {
     "openapi_extra": openapi.INFERENCE,
     "dependencies": _KEY,
 }
+DRAINED_S = 0.5
 refusals.install(api)
 api.add_middleware(metrics.Counted)
 api.add_middleware(SecureHeaders)
@@ -111,6 +112,15 @@ class Ingress:
         if not any(isinstance(item, Seen) for item in seen):
             raise seen[0]
         return seen
+
+    async def drain(self) -> str:
+        """Takes nothing more, and returns when what was taken is answered: this replica's name."""
+        await self.gate.close()
+        if self.jobs is not None:
+            await self.jobs.gate.close()
+        # Long enough that a call to each of several replicas goes where none is waiting yet.
+        await asyncio.sleep(DRAINED_S)
+        return str(serve.get_replica_context().replica_id.unique_id)
 
     @api.get("/v1/models", responses=openapi.REFUSALS, dependencies=_KEY)
     async def describe(self, request: Request) -> ModelsAnswer:
@@ -216,6 +226,8 @@ class Ingress:
     @api.get("/readyz", responses={503: openapi.RESPONSES[503]})
     async def ready(self) -> HealthAnswer:
         """Whether models run, or may sleep until somebody asks, so that a request would be answered."""
+        if self.gate.closed:
+            raise ending(self.limits.retry_after_s)
         running = await asyncio.to_thread(running_replicas, serve.get_replica_context().app_name)
         wanted = {PERCEPTION: self.settings.perception, RECOVERY: self.settings.recovery}
         missing = [name for name, pool in wanted.items() if pool.min_replicas and not running[name]]

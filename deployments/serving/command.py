@@ -13,6 +13,7 @@ import time
 import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,6 +38,9 @@ class Service:
     url: str
     owns_ray: bool
     """Whether Ray was started for this service, and ends with it."""
+    ingresses: int = 1
+    most_held: int = 64
+    """Requests in one of them."""
 
     def replicas(self) -> int:
         """Model replicas that answer now, of the kind that there are fewest of."""
@@ -44,18 +48,31 @@ class Service:
 
         return min(running_replicas(APPLICATION).values())
 
-    def stop(self) -> None:
+    def stop(self, *, drain: bool = True) -> None:
         """Ends the service, its requests in progress answered, and the Ray that was started for it."""
         from ray import serve
 
         from alignhmr.deployments import runtime
 
-        # Serve ends callers before those whom they call: a request that is in comes out answered. Bounded: a
-        # signal to the whole process group ends Ray's processes, too, and then nobody answers.
-        drained = _finishes(serve.shutdown, STOP_TIMEOUT_S)
+        # Ended all at once, an ingress would call models that are gone, and a proxy hang up on who waits. Bounded:
+        # a signal to the whole process group ends Ray's processes, too, and then nobody answers.
+        drained = not drain or _finishes(self._drain, STOP_TIMEOUT_S)
+        for end in (partial(serve.delete, APPLICATION), serve.shutdown):
+            _finishes(end, STOP_TIMEOUT_S)
         runtime.shutdown()
         if not drained:
             log.warning("the service did not finish its requests within %g s and was ended", STOP_TIMEOUT_S)
+
+    def _drain(self) -> None:
+        """Returns when every ingress takes nothing more and has answered what it took."""
+        from ray import serve
+
+        handle, ended = serve.get_app_handle(APPLICATION), set()
+        # A call goes where fewer requests are: so many at once that each ingress gets one.
+        calls = 1 if self.ingresses == 1 else self.ingresses * (self.most_held + 1)
+        while len(ended) < self.ingresses:
+            answers = [handle.drain.remote() for _ in range(calls)]
+            ended |= {answer.result() for answer in answers}
 
 
 def run(
@@ -171,14 +188,16 @@ def start(
         _refuse_second_serve()
         deployed = settings or _scaled(given, device, replicas, threads, owns_ray)
         application = build_app(deployed) if load is None else assemble(load, deployed)
-        service = Service(f"http://{_reachable(host)}:{port}", owns_ray)
+        service = Service(
+            f"http://{_reachable(host)}:{port}", owns_ray, deployed.ingress_replicas, deployed.limits.max_held
+        )
         try:
             serve.start(http_options={"host": host, "port": port})
             serve.run(application, name=APPLICATION, route_prefix="/")
             _wait_until_ready(service.url)
         except RuntimeError as error:
             reason = _failure() or str(error)
-            service.stop()
+            service.stop(drain=False)
             raise SetupError(
                 f"the service did not start: {reason}; Ray's session folder has the logs"
             ) from error
@@ -277,11 +296,20 @@ def _scaled(
 
 
 def _finishes(action: Callable[[], object], seconds: float) -> bool:
-    """Whether the action returned in time; it goes on in its thread if not."""
-    thread = threading.Thread(target=action, daemon=True)
+    """Whether the action returned in time, and without an error; it goes on in its thread if it takes longer."""
+    finished = threading.Event()
+
+    def attempt() -> None:
+        try:
+            action()
+            finished.set()
+        except Exception as error:  # of a Ray that is ending, too
+            log.info("not finished: %r", error)
+
+    thread = threading.Thread(target=attempt, daemon=True)
     thread.start()
     thread.join(seconds)
-    return not thread.is_alive()
+    return finished.is_set()
 
 
 def check_port(host: str, port: int) -> int:

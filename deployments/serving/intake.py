@@ -256,15 +256,28 @@ class Gate:
     """Lets at most ``limit`` requests in; the next one is refused before its body is read."""
 
     def __init__(self, limit: int, retry_after_s: float) -> None:
-        self.limit, self.retry_after_s, self.inside = limit, retry_after_s, 0
+        self.limit, self.retry_after_s, self.inside, self.closed = limit, retry_after_s, 0, False
+
+    async def close(self) -> None:
+        """Lets nobody in any more, and returns when nobody is inside."""
+        self.closed = True
+        while self.inside:
+            await asyncio.sleep(0.05)
 
     def __enter__(self) -> None:
+        if self.closed:
+            raise ending(self.retry_after_s)
         if self.inside >= self.limit:
             raise overloaded(self.retry_after_s)
         self.inside += 1
 
     def __exit__(self, *_: object) -> None:
         self.inside -= 1
+
+
+def ending(retry_after_s: float) -> ServiceError:
+    message = "this service ends and takes nothing more; ask again where another one is"
+    return ServiceError(message, code="not_ready", retry_after_s=retry_after_s)
 
 
 def overloaded(retry_after_s: float) -> ServiceError:

@@ -24,8 +24,9 @@ from alignhmr.deployments.serving.metrics import meters
 
 log = logging.getLogger("ray.serve.alignhmr")  # into the replica's own log file, with the request id
 
-MAX_BATCH_HYPOTHESES = 640
-"""A batch is full at this many hypotheses over all its people, not at a number of pictures."""
+MAX_BATCH_HYPOTHESES = 320
+"""A batch is full at this many hypotheses over all its people, not at a number of pictures. People of a batch are
+computed one after another and answered together: more would only wait longer for each other."""
 BATCH_WAIT_S = 0.004
 """How long a lone person waits for company: well under the time of one batch."""
 
