@@ -29,10 +29,10 @@ def started(ray_session, fake):
     """Starts services that are stopped in the end."""
     running = []
 
-    def make(**settings):
+    def make(load=fake.FakeRecoverer, **settings):
         pool = settings.pop("pool", Pool(cpus_per_replica=0))
         settings = ServeSettings(perception=pool, recovery=pool, **settings)
-        running.append(start(port=0, load=fake.FakeRecoverer, settings=settings))
+        running.append(start(port=0, load=load, settings=settings))
         return running[-1]
 
     yield make
@@ -133,10 +133,10 @@ def test_a_model_that_no_longer_answers_is_replaced(started, picture, fake):
     assert client.models().models["pid"] != pid
 
 
-def test_no_broken_picture_is_more_than_its_own_error(started, tmp_path):
+def test_no_broken_picture_is_more_than_its_own_error(started, fake, tmp_path):
     corpus = _module("labeling/broken_corpus.py")
     codes = corpus.write_corpus(tmp_path, each=3)
-    client = Client(started().url)
+    client = Client(started(load=fake.Blind).url)
     pid = client.models().models["pid"]
     for name, code in codes.items():
         path = tmp_path / name
