@@ -143,12 +143,14 @@ class Ingress:
     @api.get("/v1/jobs/{identity}", responses=openapi.OF_JOBS, dependencies=_KEY)
     async def job(self, identity: str, request: Request) -> JobAnswer:
         """How far a job is."""
-        return await job_desk(self.jobs).find(identity, self.admission.admit(request))
+        allowance = self.admission.admit(request)
+        return await job_desk(self.jobs).find(identity, allowance)
 
     @api.delete("/v1/jobs/{identity}", responses=openapi.OF_JOBS, dependencies=_KEY)
     async def cancel_job(self, identity: str, request: Request) -> JobAnswer:
         """Look at no more of its pictures; results that are there stay."""
-        return await job_desk(self.jobs).cancel(identity, self.admission.admit(request))
+        allowance = self.admission.admit(request)
+        return await job_desk(self.jobs).cancel(identity, allowance)
 
     @api.get(
         "/v1/jobs/{identity}/results",
@@ -158,8 +160,8 @@ class Ingress:
     )
     async def job_results(self, identity: str, request: Request) -> Lines:
         """The results that are there, a JSON line for each picture, in their order."""
-        lines = await job_desk(self.jobs).results(identity, self.admission.admit(request))
-        return Lines(lines)
+        allowance = self.admission.admit(request)
+        return Lines(await job_desk(self.jobs).results(identity, allowance))
 
     @api.get("/v2", responses=openapi.REFUSALS, dependencies=_KEY)
     async def server(self, request: Request) -> dict[str, Any]:

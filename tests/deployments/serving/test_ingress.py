@@ -71,7 +71,7 @@ def found(data: bytes, look: Any) -> Found | ImageError:
 def ingress(monkeypatch, tmp_path) -> Any:
     """Makes the ingress of these settings, and a caller of it."""
 
-    def make(**settings: Any) -> TestClient:
+    def make(with_jobs: bool = True, **settings: Any) -> TestClient:
         perception = SimpleNamespace(find=Replica(found), detector=Replica(lambda: "d:1"))
         recovery = SimpleNamespace(
             recover=Replica(lambda _, look: seen(look.hypotheses)),
@@ -80,7 +80,9 @@ def ingress(monkeypatch, tmp_path) -> Any:
         plain = app.Ingress.func_or_class.__mro__[1]  # the class as it stands in the file
         worker = SimpleNamespace(wake=Replica(lambda: None))
         jobs = Jobs(location=str(tmp_path / "jobs"), max_pictures=5, max_body_bytes=100_000)
-        made = plain(perception, recovery, ServeSettings(jobs=jobs, **settings), worker)
+        made = plain(
+            perception, recovery, ServeSettings(jobs=jobs, **settings), worker if with_jobs else None
+        )
         context = SimpleNamespace(servable_object=made, app_name="x")
         monkeypatch.setattr(serve, "get_replica_context", lambda: context)
         one = SimpleNamespace(replica_states={"RUNNING": 1})
@@ -100,9 +102,10 @@ def key_file(tmp_path) -> Iterator[str]:
     yield str(tmp_path / "keys.json")
 
 
-def test_every_route_but_the_probes_needs_a_key(ingress, key_file, picture):
+@pytest.mark.parametrize("with_jobs", [True, False])
+def test_every_route_but_the_probes_needs_a_key(ingress, key_file, picture, with_jobs):
     key = add_key(key_file, "ann")
-    client = ingress(keys=key_file)
+    client = ingress(with_jobs, keys=key_file)
     paths = client.get("/openapi.json").json()["paths"]
     assert len(paths) >= 12
     for path, methods in paths.items():

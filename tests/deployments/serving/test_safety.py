@@ -1,4 +1,4 @@
-"""A service with keys over HTTP: who gets in, what answers carry, and callers who dawdle."""
+"""A service with keys over HTTP: who gets in and how often, and callers who dawdle or leave."""
 
 import socket
 import time
@@ -9,16 +9,11 @@ import httpx
 import pytest
 
 from alignhmr.deployments.serving.command import Service, _is_loopback, start
-from alignhmr.deployments.serving.hardening import HEADERS
 from alignhmr.deployments.serving.intake import Limits
 from alignhmr.deployments.serving.keys import add_key
-from alignhmr.deployments.serving.schemas import ErrorAnswer
 from alignhmr.deployments.serving.settings import Pool, ServeSettings
 
 pytestmark = pytest.mark.ray
-
-OPEN = {"/healthz", "/readyz"}
-"""What needs no key: probes have none."""
 
 
 @pytest.fixture(scope="module")
@@ -50,23 +45,6 @@ def bearer(key: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {key}"}
 
 
-def test_every_route_but_the_probes_needs_a_key(http, ann):
-    paths = http.get("/openapi.json").json()["paths"]
-    assert len(paths) >= 5
-    for path, methods in paths.items():
-        for method in methods:
-            answer = http.request(method, path.replace("{", "").replace("}", ""))
-            if path in OPEN:
-                assert answer.status_code == 200, path
-                continue
-            assert answer.status_code == 401, path
-            assert answer.headers["www-authenticate"] == "Bearer"
-            refused = ErrorAnswer.model_validate_json(answer.content)
-            assert refused.code == answer.headers["x-error-code"] == "unauthorized"
-            assert methods[method]["security"], f"{path}: OpenAPI must say that it needs a key"
-    assert http.get("/v1/models", headers=bearer(ann)).status_code == 200
-
-
 def test_a_key_lets_in_and_another_does_not(http, ann, picture):
     files = {"file": picture()}
     assert http.post("/v1/recover", files=files, headers=bearer(ann)).status_code == 200
@@ -89,21 +67,6 @@ def test_rate_and_quota_of_a_key_hold(http, key_file, picture):
     assert http.post("/v1/recover", files=files, headers=bearer(few)).status_code == 200
     third = http.post("/v1/recover", files=files[:1], headers=bearer(few))
     assert (third.status_code, third.json()["code"]) == (429, "quota_exceeded")
-
-
-def test_answers_and_refusals_carry_the_headers_that_browsers_heed(http, ann):
-    for answer in (http.get("/healthz"), http.get("/v1/models"), http.get("/nowhere")):
-        for name, value in HEADERS.items():
-            assert answer.headers[name] == value
-
-
-def test_no_other_origin_may_use_it(http, ann):
-    asked = {"Origin": "https://elsewhere.example", "Access-Control-Request-Method": "POST"}
-    for answer in (
-        http.options("/v1/recover", headers=asked),
-        http.get("/v1/models", headers={**bearer(ann), **asked}),
-    ):
-        assert not [name for name in answer.headers if name.lower().startswith("access-control")]
 
 
 def test_who_dawdles_over_a_body_loses_the_place(guarded, http, ann, picture):
