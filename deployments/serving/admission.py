@@ -14,7 +14,7 @@ from fastapi.security import HTTPBearer
 from starlette.requests import HTTPConnection
 
 from alignhmr.core.errors import AlignhmrError, InputError, ServiceError
-from alignhmr.deployments.serving.keys import KeyRecord, changed_at, holder, read_keys
+from alignhmr.deployments.serving.keys import KeyRecord, edition, holder, read_keys
 
 log = logging.getLogger("ray.serve.alignhmr")
 
@@ -85,11 +85,11 @@ class Admission:
     def __init__(self, location: str | None, shares: int = 1) -> None:
         self.location, self.shares = location, shares
         self._allowances: dict[KeyRecord, Allowance] = {}
-        self._changed: datetime | None = None
+        self._edition: tuple | None = None
         self._looked_s = time.monotonic()
         self._refreshing: asyncio.Task | None = None
         if location is not None:
-            self._changed = changed_at(location)
+            self._edition = edition(location)
             self._take(read_keys(location))
 
     def admit(self, request: HTTPConnection) -> Allowance | None:
@@ -118,10 +118,10 @@ class Admission:
         """Reads the file if it changed. One that can't be read leaves the keys as they were, and is logged."""
         assert self.location is not None
         try:
-            changed = changed_at(self.location)
-            if changed != self._changed:
+            now = edition(self.location)
+            if now != self._edition:
                 self._take(read_keys(self.location))
-                self._changed = changed
+                self._edition = now
                 log.info("keys read anew: %d", len(self._allowances))
         except (AlignhmrError, OSError) as error:
             log.error("keys stay as they were: %s", error)

@@ -66,10 +66,11 @@ def read_keys(location: str) -> tuple[KeyRecord, ...]:
         ) from None
 
 
-def changed_at(location: str) -> datetime | None:
-    """When the file was last written; None where it is gone."""
+def edition(location: str) -> tuple[datetime | None, int | None]:
+    """Differs when the file does: when it was last written, and its size, since S3's clock counts seconds only."""
     filesystem, path = open_location(location)
-    return filesystem.get_file_info(path).mtime
+    found = filesystem.get_file_info(path)
+    return found.mtime, found.size
 
 
 def add_key(

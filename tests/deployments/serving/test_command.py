@@ -84,6 +84,15 @@ def test_replicas_share_the_cores(monkeypatch, cores, owns_ray, replicas, thread
     assert scaled.perception.threads == scaled.recovery.threads == expected
 
 
+def test_what_listens_to_this_machine_only_is_known():
+    assert (
+        command._is_loopback("127.0.0.1")
+        and command._is_loopback("localhost")
+        and command._is_loopback("::1")
+    )
+    assert not command._is_loopback("0.0.0.0") and not command._is_loopback("::")
+
+
 RUN = """
 import importlib.util, sys
 spec = importlib.util.spec_from_file_location("fake", sys.argv[1])

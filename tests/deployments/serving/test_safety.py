@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from alignhmr.deployments.serving.command import Service, _is_loopback, start
+from alignhmr.deployments.serving.command import Service, start
 from alignhmr.deployments.serving.intake import Limits
 from alignhmr.deployments.serving.keys import add_key
 from alignhmr.deployments.serving.settings import Pool, ServeSettings
@@ -97,8 +97,3 @@ def test_half_a_body_costs_nobody_else(guarded, http, ann, picture):
     while http.post("/v1/recover", files={"file": picture()}, headers=bearer(ann)).status_code != 200:
         assert time.monotonic() < give_up, "callers who left kept their places"
         time.sleep(0.1)
-
-
-def test_what_listens_to_this_machine_only_is_known():
-    assert _is_loopback("127.0.0.1") and _is_loopback("localhost") and _is_loopback("::1")
-    assert not _is_loopback("0.0.0.0") and not _is_loopback("::")
