@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from alignhmr.core.errors import InputError
 from alignhmr.deployments.serving.messages import Seen
 from alignhmr.deployments.serving.settings import CanarySettings
-from alignhmr.deployments.storage import open_location
+from alignhmr.deployments.storage import open_location, write_whole
 
 log = logging.getLogger("ray.serve.alignhmr")
 
@@ -87,11 +87,7 @@ class ComparisonStore:
         return rows
 
     def _write(self, path: str, data: bytes) -> None:
-        whole = f"{self.root}/{path}"
-        self.filesystem.create_dir(whole.rpartition("/")[0], recursive=True)
-        with self.filesystem.open_output_stream(f"{whole}.unfinished") as stream:
-            stream.write(data)
-        self.filesystem.move(f"{whole}.unfinished", whole)
+        write_whole(self.filesystem, f"{self.root}/{path}", data)
 
 
 class Canary:

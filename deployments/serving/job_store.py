@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict
 
 from alignhmr.core.errors import InputError
 from alignhmr.deployments.serving.schemas import JobAnswer, JobResult, Options
-from alignhmr.deployments.storage import open_location
+from alignhmr.deployments.storage import open_location, write_whole
 
 _ID = re.compile(r"[0-9a-f]{32}")
 
@@ -141,9 +141,4 @@ class JobStore:
             return None
 
     def _write(self, path: str, data: bytes) -> None:
-        whole = f"{self.root}/{path}"
-        self.filesystem.create_dir(whole.rpartition("/")[0], recursive=True)
-        with self.filesystem.open_output_stream(f"{whole}.unfinished") as stream:
-            stream.write(data)
-        # Half a file is never found under its name, whoever dies when.
-        self.filesystem.move(f"{whole}.unfinished", whole)
+        write_whole(self.filesystem, f"{self.root}/{path}", data)

@@ -14,7 +14,7 @@ from pyarrow import fs as arrow_fs
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from alignhmr.core.errors import InputError
-from alignhmr.deployments.storage import open_location
+from alignhmr.deployments.storage import open_location, write_whole
 
 PREFIX = "ahk_"
 """Begins each key, so that scanners of repositories and logs can find one that got lost."""
@@ -119,10 +119,7 @@ def _digest(key: str) -> str:
 
 def _write(location: str, keys: tuple[KeyRecord, ...]) -> None:
     filesystem, path = open_location(location)
-    unfinished = f"{path}.unfinished"  # a service that reads meanwhile must not see half a file
     try:
-        with filesystem.open_output_stream(unfinished) as stream:
-            stream.write((KeyFile(keys=keys).model_dump_json(indent=2) + "\n").encode())
-        filesystem.move(unfinished, path)
+        write_whole(filesystem, path, (KeyFile(keys=keys).model_dump_json(indent=2) + "\n").encode())
     except OSError as error:
         raise InputError(f"{location} can't be written ({error}); give a place that can be") from None
