@@ -122,7 +122,7 @@ def test_a_public_client_has_the_answer_of_v1(service, triton, picture, binary):
     for name in ("pose_aa", "betas", "transl_cam_m", "joints_cam_m", "joints_px", "box_px", "score"):
         told = answer.as_numpy(name)
         assert told.dtype == np.float32
-        np.testing.assert_allclose(told, [getattr(person, name) for person in people], atol=1e-3)
+        np.testing.assert_allclose(told, [getattr(person, name) for person in people], atol=6e-3)
     response = answer.get_response()
     assert response["id"] == "r1"
     assert response["parameters"]["model_base"] == "fake:1"
