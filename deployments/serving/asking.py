@@ -68,7 +68,7 @@ class Models:
             return await self._recover(found, look)
         try:
             seen = await self._recover(found, replace(look, checkpoint=self.canary.checkpoint))
-        except (ServiceError, BackPressureError):
+        except BackPressureError:
             raise
         except Exception:
             log.exception("the candidate failed; the service's own checkpoint answers")

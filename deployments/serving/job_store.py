@@ -79,11 +79,9 @@ class JobStore:
         done = {int(name.partition(".")[0]) for name in self._names(f"jobs/{job.id}/results")}
         return [index for index in range(job.pictures) if index not in done]
 
-    def picture(self, job: Job, index: int) -> bytes:
-        data = self._read(f"jobs/{job.id}/pictures/{index:06d}")
-        if data is None:
-            raise FileNotFoundError(f"picture {index} of job {job.id} is gone from storage")
-        return data
+    def picture(self, job: Job, index: int) -> bytes | None:
+        """Its bytes; None where somebody has deleted it."""
+        return self._read(f"jobs/{job.id}/pictures/{index:06d}")
 
     def finish(self, job: Job, result: JobResult) -> None:
         """Keeps one picture's result."""

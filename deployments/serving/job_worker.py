@@ -47,13 +47,21 @@ class JobWorker:
     async def _work(self) -> None:
         while True:
             self._told.clear()
-            try:
-                for job in await asyncio.to_thread(self.store.open):
+            for job in await self._open():
+                try:
                     await self._do(job)
-            except OSError:
-                log.exception("storage of jobs can't be used now; trying again")
+                except Exception:
+                    # It stays open and is tried again; meanwhile it must not stand in the others' way.
+                    log.exception("job %s could not be gone on with", job.id)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._told.wait(), POLL_S)
+
+    async def _open(self) -> list[Job]:
+        try:
+            return await asyncio.to_thread(self.store.open)
+        except OSError:
+            log.exception("storage of jobs can't be used now; trying again")
+            return []
 
     async def _do(self, job: Job) -> None:
         left = await asyncio.to_thread(self.store.left, job)
@@ -70,8 +78,11 @@ class JobWorker:
     async def _result(self, job: Job, index: int) -> JobResult:
         data = await asyncio.to_thread(self.store.picture, job, index)
         outputs = frozenset(job.options.outputs)
-        seen = await self._seen(data, Look.of(job.options, vertices=bool(outputs - {"json"})))
-        drawn = await asyncio.to_thread(draw, data, seen, outputs)
+        if data is None:
+            seen = InputError("the picture is gone from storage; send it in another job", code="not_found")
+        else:
+            seen = await self._seen(data, Look.of(job.options, vertices=bool(outputs - {"json"})))
+        drawn = await asyncio.to_thread(draw, data or b"", seen, outputs)
         picture = picture_answer(seen, drawn, job.id)
         if isinstance(seen, Seen):
             return JobResult(index=index, picture=picture, body_model=seen.body_model, models=seen.models)

@@ -1,5 +1,6 @@
 """Jobs: safe on storage once taken, done whoever dies, seen by their owner alone, taken back when asked."""
 
+import asyncio
 import json
 import os
 import signal
@@ -9,9 +10,12 @@ from collections.abc import Iterator
 import httpx
 import psutil
 import pytest
+from ray.exceptions import RayActorError
 
-from alignhmr.core.errors import InputError
+from alignhmr.core.errors import ImageError, InputError
+from alignhmr.deployments.serving import job_worker
 from alignhmr.deployments.serving.command import Service, start
+from alignhmr.deployments.serving.intake import Limits
 from alignhmr.deployments.serving.job_store import JobStore
 from alignhmr.deployments.serving.keys import add_key
 from alignhmr.deployments.serving.schemas import JobAnswer, JobResult, Options, PictureAnswer
@@ -85,6 +89,54 @@ def test_a_job_that_was_never_whole_is_no_job(store, monkeypatch):
     with pytest.raises(OSError, match="died"):
         store.add([b"a", b"b"], Options(), None)
     assert store.open() == []
+
+
+class Nobody:
+    """A perception that finds every file to be no picture, but for one that it can't look at without dying."""
+
+    def __init__(self) -> None:
+        self.find = self
+
+    def remote(self, data: bytes, look: object) -> asyncio.Future:
+        answer = asyncio.get_running_loop().create_future()
+        if data == b"deadly":
+            answer.set_exception(RayActorError())
+        else:
+            answer.set_result(ImageError("no", code="not_an_image"))
+        return answer
+
+
+def test_what_is_wrong_with_one_job_or_picture_stands_in_no_others_way(tmp_path, monkeypatch):
+    monkeypatch.setattr(job_worker, "POLL_S", 0.02)
+    limits, place = Limits(retry_after_s=0.001), Jobs(location=str(tmp_path))
+    store = JobStore(str(tmp_path))
+    bad, gone, fine = (store.add([b"deadly", b"b"], Options(), None) for _ in range(3))
+    (tmp_path / "jobs" / gone.id / "pictures" / "000000").unlink()
+    real = store.left
+
+    async def story() -> None:
+        settings = ServeSettings(jobs=place, limits=limits)
+        worker = job_worker.JobWorker(Nobody(), None, settings)  # type: ignore[arg-type]
+
+        def left(job) -> list[int]:
+            if job.id == bad.id:
+                raise OSError("unreadable")
+            return real(job)
+
+        worker.store.left = left  # type: ignore[method-assign]
+        give_up = time.monotonic() + 20
+        while len(store.open()) > 1 and time.monotonic() < give_up:
+            await asyncio.sleep(0.02)
+        worker.check_health()
+        worker._working.cancel()
+
+    asyncio.run(story())
+    assert [job.id for job in store.open()] == [bad.id], "it is tried again"
+    codes = {
+        job.id: [JobResult.model_validate_json(line).picture.error.code for line in store.results(job)]
+        for job in (gone, fine)
+    }
+    assert codes == {gone.id: ["not_found", "not_an_image"], fine.id: ["replica_lost", "not_an_image"]}
 
 
 @pytest.fixture(scope="module")
