@@ -1,13 +1,10 @@
 """``alignhmr serve``: check the port, start Ray, deploy, wait until ready, say how to call, stop cleanly."""
 
 import contextlib
-import errno
-import ipaddress
 import logging
 import os
 import shlex
 import signal
-import socket
 import threading
 import time
 import urllib.request
@@ -17,7 +14,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from alignhmr.core.errors import AcceleratorError, InputError, PortError, ServiceError, SetupError
+from alignhmr.core.errors import AcceleratorError, InputError, ServiceError, SetupError
+from alignhmr.deployments.serving.address import check_port, is_loopback, reachable
 
 if TYPE_CHECKING:
     from alignhmr.core.recovery import Recoverer
@@ -104,7 +102,7 @@ def run(
             service = start(
                 host, port, base, scorer, body, detector, device, replicas, threads, keys, jobs, settings=settings
             )  # fmt: skip
-            if (keys if settings is None else settings.keys) is None and not _is_loopback(host):
+            if (keys if settings is None else settings.keys) is None and not is_loopback(host):
                 print(
                     f"open to everyone who reaches {host}: no --keys are given (`alignhmr keys add` makes one)"
                 )
@@ -189,7 +187,7 @@ def start(
         deployed = settings or _scaled(given, device, replicas, threads, owns_ray)
         application = build_app(deployed) if load is None else assemble(load, deployed)
         service = Service(
-            f"http://{_reachable(host)}:{port}", owns_ray, deployed.ingress_replicas, deployed.limits.max_held
+            f"http://{reachable(host)}:{port}", owns_ray, deployed.ingress_replicas, deployed.limits.max_held
         )
         try:
             serve.start(http_options={"host": host, "port": port})
@@ -312,42 +310,6 @@ def _finishes(action: Callable[[], object], seconds: float) -> bool:
     return finished.is_set()
 
 
-def check_port(host: str, port: int) -> int:
-    """The port, or a free one for 0. Raises PortError where it can't be listened on."""
-    if not 0 <= port <= 65535:
-        raise PortError(
-            f"port {port} is out of range; give --port 1 to 65535, or 0 for a free one", code="bad_port"
-        )
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-    except socket.gaierror as error:
-        message = (
-            f"host {host!r} can't be resolved ({error.strerror}); give --host 127.0.0.1, or 0.0.0.0 for all"
-        )
-        raise PortError(message, code="bad_host") from None
-    with socket.socket(family, kind, protocol) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(address)
-        except OSError as error:
-            raise _port_error(host, port, error) from None
-        return probe.getsockname()[1]
-
-
-def _port_error(host: str, port: int, error: OSError) -> PortError:
-    if error.errno == errno.EADDRINUSE:
-        return PortError(
-            f"port {port} on {host} is in use; stop what listens there, or give another --port (0: any free)"
-        )
-    if error.errno == errno.EACCES:
-        message = f"port {port} needs privileges this user lacks; give a --port from 1024 up"
-        return PortError(message, code="port_forbidden")
-    message = (
-        f"{host}:{port} can't be listened on ({error.strerror}); give --host 127.0.0.1, or 0.0.0.0 for all"
-    )
-    return PortError(message, code="bad_host")
-
-
 def _gpus_per_replica(device: str) -> int:
     import ray
 
@@ -362,19 +324,6 @@ def _gpus_per_replica(device: str) -> int:
     raise AcceleratorError(
         f"device {device!r} asks for a GPU, but the Ray cluster offers none; use --device cpu"
     )
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(socket.gethostbyname(host)).is_loopback
-    except OSError:  # not an address of IPv4
-        return host == "::1"
-
-
-def _reachable(host: str) -> str:
-    """An address that a client on this machine can use."""
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)
-    return f"[{host}]" if ":" in host else host
 
 
 def _wait_until_ready(url: str) -> None:

@@ -13,6 +13,7 @@ import ray
 
 from alignhmr.core.errors import AlignhmrError, AssetError, InputError, PortError
 from alignhmr.deployments.serving import command
+from alignhmr.deployments.serving.address import is_loopback
 from alignhmr.deployments.serving.settings import ServeSettings
 
 
@@ -85,12 +86,8 @@ def test_replicas_share_the_cores(monkeypatch, cores, owns_ray, replicas, thread
 
 
 def test_what_listens_to_this_machine_only_is_known():
-    assert (
-        command._is_loopback("127.0.0.1")
-        and command._is_loopback("localhost")
-        and command._is_loopback("::1")
-    )
-    assert not command._is_loopback("0.0.0.0") and not command._is_loopback("::")
+    assert is_loopback("127.0.0.1") and is_loopback("localhost") and is_loopback("::1")
+    assert not is_loopback("0.0.0.0") and not is_loopback("::")
 
 
 RUN = """
