@@ -60,8 +60,10 @@ def pid_of_perception() -> int:
     return int(handle.detector.remote().result().split("pid-")[1].split(":")[0])
 
 
-def test_shutdown_in_the_middle_of_requests_loses_none_that_were_accepted(started, picture):
-    service = started(pool=Pool(cpus_per_replica=0, max_ongoing=8, max_queued=8))
+@pytest.mark.parametrize("ingresses", [1, 2])
+def test_shutdown_in_the_middle_of_requests_loses_none_that_were_accepted(started, picture, ingresses):
+    pool = Pool(cpus_per_replica=0, max_ongoing=8, max_queued=8)
+    service = started(pool=pool, ingress_replicas=ingresses)
     client = Client(service.url)
     expected = [people_of(client.recover(picture(people=2), seed=i)) for i in range(6)]
     late = []
