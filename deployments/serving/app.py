@@ -109,8 +109,9 @@ class Ingress:
         """What is in each picture; the error of the first where none can be used."""
         look = Look.of(query.options, vertices=bool(query.outputs - {"json"}))
         seen = await together([self.models.see(data, look) for data in query.images])
-        if not any(isinstance(item, Seen) for item in seen):
-            raise seen[0]
+        errors = [item for item in seen if isinstance(item, InputError)]
+        if len(errors) == len(seen):
+            raise errors[0]
         return seen
 
     async def drain(self) -> str:
