@@ -32,8 +32,9 @@ from alignhmr.core.geometry.cameras import intrinsics_for
 from alignhmr.core.geometry.crops import SquareCrop
 from alignhmr.core.geometry.rotations import matrix_to_axis_angle
 from alignhmr.core.perception.detector import Detector, load_detector
+from alignhmr.core.perception.finder import Finder
 from alignhmr.core.perception.silhouettes import SILHOUETTE_PX, distance_outside, silhouette_over
-from alignhmr.core.perception.views import shrunk, with_views
+from alignhmr.core.perception.views import shrunk
 from alignhmr.core.placement import Bodies, place, together
 from alignhmr.core.records import Hypotheses, Intrinsics, Person, Picture, Recovery
 from alignhmr.core.refinement import Prompt, Refiner, denoised_again
@@ -120,11 +121,11 @@ class Recoverer:
 
     def find(self, picture: Picture) -> list[Person]:
         """People in the picture, most confident first, with views of them."""
-        return with_views(picture, self.detector.find(picture))
+        return Finder(self.detector).find(picture)
 
     def from_boxes(self, picture: Picture, boxes_px: Float[np.ndarray, "people 4"]) -> list[Person]:
         """One person for each given box, with views of them."""
-        return with_views(picture, self.detector.from_boxes(picture, boxes_px))
+        return Finder(self.detector).from_boxes(picture, boxes_px)
 
     def recover(
         self, picture: Picture, people: list[Person], *, hypotheses: int = 20, seed: int = 0,

@@ -31,6 +31,7 @@ from alignhmr.deployments.cli_options import (
     parse_formats,
     show_version,
 )  # fmt: skip
+from alignhmr.deployments.cli_serving import keys_app, promote
 from alignhmr.deployments.cli_training import improve, train_app
 from alignhmr.deployments.cli_truth import calibrate, clean, evaluate, prepare, synth
 
@@ -47,6 +48,7 @@ body_app = typer.Typer(
 )
 app.add_typer(train_app, name="train")
 app.add_typer(body_app, name="body")
+app.add_typer(keys_app, name="keys")
 
 
 @app.callback()
@@ -94,6 +96,23 @@ def serve(
         int | None, typer.Option(min=1, help="Fixed number of model replicas; the load decides otherwise.")
     ] = None,
     threads: Threads = None,
+    keys: Annotated[
+        str | None,
+        typer.Option(help="Key file made by 'alignhmr keys'; without one, everyone may ask."),
+    ] = None,
+    jobs: Annotated[
+        str | None,
+        typer.Option(
+            help="Folder or s3:// where jobs (POST /v1/jobs) keep pictures and results; none without it."
+        ),
+    ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            help="YAML of every setting (pools, limits, further checkpoints, a canary), in place of all options but"
+            " --host and --port."
+        ),
+    ] = None,
 ) -> None:
     """Serve the model over HTTP on Ray Serve: an image in, bodies out."""
     from alignhmr.deployments.serving.command import run
@@ -108,9 +127,13 @@ def serve(
         device=device,
         replicas=replicas,
         threads=threads,
+        keys=keys,
+        jobs=jobs,
+        config=config,
     )
 
 
+app.command()(promote)
 app.command()(synth)
 app.command()(prepare)
 app.command()(calibrate)

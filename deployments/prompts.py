@@ -18,6 +18,7 @@ from jaxtyping import Float
 from alignhmr.core.body.skeleton import KEYPOINTS
 from alignhmr.core.diffusion.condition import keypoint_box
 from alignhmr.core.errors import InputError
+from alignhmr.core.perception.finder import Finder
 from alignhmr.core.records import Person, Picture, RefinementReport
 from alignhmr.core.recovery import Recoverer
 from alignhmr.core.refinement import Prompt, Reading
@@ -55,13 +56,14 @@ def given_keypoints(path: Path | None, photos: int, boxes: int) -> tuple[PersonG
 
 
 def people_of(
-    recoverer: Recoverer, picture: Picture, boxes: Sequence[Sequence[float]], given: Sequence[PersonGiven]
+    finder: Finder | Recoverer,
+    picture: Picture,
+    boxes: Sequence[Sequence[float]],
+    given: Sequence[PersonGiven],
 ) -> list[Person]:
     """Whom the picture shows: who was given, with or without boxes, or who stands in the boxes, or who is found."""
     if not given:
-        return (
-            recoverer.from_boxes(picture, np.array(boxes, np.float32)) if boxes else recoverer.find(picture)
-        )
+        return finder.from_boxes(picture, np.array(boxes, np.float32)) if boxes else finder.find(picture)
     boxes_px = [
         np.array(boxes[index], np.float32)
         if boxes
@@ -77,7 +79,7 @@ def people_of(
                 f"the keypoints of person {number} that are seen take up no room in the picture ({width} x {height}"
                 " px); give them in its pixels, with a confidence above 0"
             )
-    people = recoverer.from_boxes(picture, np.stack(boxes_px))
+    people = finder.from_boxes(picture, np.stack(boxes_px))
     return [replace(person, keypoints_px=points) for person, (points, _) in zip(people, given, strict=True)]
 
 

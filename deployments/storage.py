@@ -34,6 +34,18 @@ def open_location(location: str | Path) -> tuple[arrow_fs.FileSystem, str]:
     return arrow_fs.LocalFileSystem(), os.path.abspath(local_path(text))
 
 
+def write_whole(filesystem: arrow_fs.FileSystem, path: str, data: bytes) -> None:
+    """Writes a small file, and the folders above it; nobody ever finds half of it under its name."""
+    if isinstance(filesystem, arrow_fs.S3FileSystem):  # an object is there when all of it is
+        with filesystem.open_output_stream(path) as stream:
+            stream.write(data)
+        return
+    filesystem.create_dir(path.rpartition("/")[0], recursive=True)
+    with filesystem.open_output_stream(f"{path}.unfinished") as stream:
+        stream.write(data)
+    filesystem.move(f"{path}.unfinished", path)
+
+
 def s3_filesystem() -> arrow_fs.S3FileSystem:
     """S3 as the environment describes it; anonymous where no credentials are found, for public buckets."""
     options: dict = {

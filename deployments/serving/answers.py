@@ -92,6 +92,15 @@ def timings(seen: list[Seen | InputError], started: float, read: float, looked: 
     return Timings(**{name: round(value, 2) for name, value in spent.items()})
 
 
+def about(seen: list[Seen | InputError], spent: Timings) -> dict[str, str]:
+    """Headers with what a drawing has no room for: whose answer it is, and where the time went."""
+    models = next(item.models for item in seen if isinstance(item, Seen))
+    return {
+        "X-Models": ", ".join(f"{role}={digest}" for role, digest in models.items()),
+        "Server-Timing": ", ".join(f"{stage};dur={ms:g}" for stage, ms in spent.model_dump().items()),
+    }
+
+
 def recover_answer(
     query: Query,
     seen: list[Seen | InputError],
@@ -103,7 +112,9 @@ def recover_answer(
     usable = next(item for item in seen if isinstance(item, Seen))
     return RecoverAnswer(
         request_id=request_id,
-        pictures=[_picture(item, drawing, request_id) for item, drawing in zip(seen, drawn, strict=True)],
+        pictures=[
+            picture_answer(item, drawing, request_id) for item, drawing in zip(seen, drawn, strict=True)
+        ],
         hypotheses=query.options.hypotheses,
         seed=query.options.seed,
         body_model=usable.body_model,
@@ -112,7 +123,7 @@ def recover_answer(
     )
 
 
-def models_answer(description: Description, limits: Limits) -> ModelsAnswer:
+def models_answer(description: Description, limits: Limits, checkpoints: list[str]) -> ModelsAnswer:
     """What runs, what its numbers are called, and what may be sent to it."""
     shown = {name: getattr(limits, name) for name in LimitsAnswer.model_fields}
     return ModelsAnswer(
@@ -121,12 +132,14 @@ def models_answer(description: Description, limits: Limits) -> ModelsAnswer:
         models=description.models,
         joints=list(JOINTS),
         keypoints=list(KEYPOINTS),
+        checkpoints=checkpoints,
         faces=description.faces,
         limits=LimitsAnswer(**shown),
     )
 
 
-def _picture(seen: Seen | InputError, drawn: Drawn, request_id: str) -> PictureAnswer:
+def picture_answer(seen: Seen | InputError, drawn: Drawn, request_id: str) -> PictureAnswer:
+    """The part of an answer that is about one picture."""
     if isinstance(seen, InputError):
         error = error_answer(seen, request_id)
         return PictureAnswer(sha256="", width_px=0, height_px=0, intrinsics=None, people=[], error=error)

@@ -4,91 +4,58 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
 from ray import serve
 from ray.serve import Application
 from ray.serve.config import AutoscalingConfig, BackpressureConfig
 
+from alignhmr.core.perception.detector import load_detector
+from alignhmr.core.perception.finder import Finder
 from alignhmr.core.recovery import Recoverer
+from alignhmr.deployments.prepared import NobodySearched
 from alignhmr.deployments.serving.app import Ingress
-from alignhmr.deployments.serving.intake import Limits
-from alignhmr.deployments.serving.readiness import MODELS
-from alignhmr.deployments.serving.replica import Replica
+from alignhmr.deployments.serving.job_worker import JobWorker
+from alignhmr.deployments.serving.perception import PerceptionReplica
+from alignhmr.deployments.serving.readiness import PERCEPTION, RECOVERY
+from alignhmr.deployments.serving.recovering import RecoveryReplica
+from alignhmr.deployments.serving.settings import Pool, ServeSettings
 
-
-class ServeSettings(BaseModel):
-    """Everything about the service that is not its address. The keys of ``args`` in a Serve YAML."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    base: str = Field(
-        default="starter", description="Diffusion model: a preset's name or a checkpoint's folder."
-    )
-    scorer: str = Field(
-        default="starter", description="HMR-Scorer: a preset's name or a checkpoint's folder."
-    )
-    body: str = Field(
-        default="open", description="SMPL-format body: 'open' or a file made by `alignhmr body import`."
-    )
-    detector: str = Field(default="blazepose", description="What finds people.")
-    device: str = Field(default="auto", description="'auto', 'cpu' or 'cuda'.")
-    min_replicas: int = Field(default=1, ge=1, description="Model replicas kept at any load.")
-    max_replicas: int = Field(default=1, ge=1, description="Model replicas at the highest load.")
-    cpus_per_replica: float = Field(
-        default=1, ge=0, description="Cores a model replica reserves and computes on."
-    )
-    threads: int = Field(
-        default=1,
-        ge=1,
-        description="Threads that find people in a model replica; answers don't depend on it.",
-    )
-    gpus_per_replica: float = Field(default=0, ge=0, description="GPUs a model replica reserves.")
-    ingress_replicas: int = Field(
-        default=1, ge=1, description="HTTP ingress replicas; they decode nothing and hold no model."
-    )
-    max_ongoing: int = Field(
-        default=16, ge=1, description="Pictures at one model replica at once: the batcher's supply."
-    )
-    max_queued: int = Field(
-        default=48, ge=0, description="Pictures waiting per ingress replica; beyond, 503."
-    )
-    limits: Limits = Field(default_factory=Limits)
+GRACE_S = 30.0
+"""For requests in progress when replicas are told to end."""
 
 
 def build_app(args: ServeSettings) -> Application:
     """What a Serve YAML names as its ``import_path``, with the settings as its ``args``."""
-    return assemble(partial(load_recoverer, args), args)
+    return assemble(
+        partial(load_recoverer, args), args, partial(load_finder, args), partial(load_further, args)
+    )
 
 
-def assemble(load: Callable[[], Recoverer], settings: ServeSettings) -> Application:
-    """The application around whatever recovers people."""
-    actor: dict[str, Any] = {"num_cpus": settings.cpus_per_replica, "num_gpus": settings.gpus_per_replica}
-    if settings.max_replicas > settings.min_replicas:
-        # Twice a batch in flight per replica is a queue worth another replica; scaling down is slow because
-        # loading models is.
-        scaling = AutoscalingConfig(
-            min_replicas=settings.min_replicas,
-            max_replicas=settings.max_replicas,
-            target_ongoing_requests=max(settings.max_ongoing / 2, 1),
-            upscale_delay_s=5,
-            downscale_delay_s=120,
-        )
-        replicas: dict[str, Any] = {"autoscaling_config": scaling}
-    else:
-        replicas = {"num_replicas": settings.min_replicas}
-    models = serve.deployment(
-        Replica,
-        name=MODELS,
-        ray_actor_options=actor,
-        max_ongoing_requests=settings.max_ongoing,
-        max_queued_requests=settings.max_queued,
-        health_check_period_s=2,
-        health_check_timeout_s=30,
-        graceful_shutdown_timeout_s=20,
-        # A model that fails to load twice won't load at the twentieth try.
-        max_constructor_retry_count=2,
-        **replicas,
-    ).bind(load, settings.limits.max_pixels)
+def assemble(
+    load: Callable[[], Recoverer],
+    settings: ServeSettings,
+    finder: Callable[[], Finder | Recoverer] | None = None,
+    further: Callable[[str], Recoverer] | None = None,
+) -> Application:
+    """The application around whatever recovers people, and whatever finds them (the same, if left out).
+
+    ``further`` loads one of ``settings.checkpoints`` by name.
+    """
+    perception = serve.deployment(PerceptionReplica, name=PERCEPTION, **_pool(settings.perception)).bind(
+        finder or load, settings.limits.max_pixels
+    )
+    recovery = serve.deployment(RecoveryReplica, name=RECOVERY, **_pool(settings.recovery)).bind(
+        load, further
+    )
+    worker = None
+    if settings.jobs.location is not None:
+        worker = serve.deployment(
+            JobWorker,
+            name="Jobs",
+            num_replicas=1,
+            ray_actor_options={"num_cpus": 0},
+            health_check_period_s=2,
+            graceful_shutdown_timeout_s=1,  # what it leaves undone is on storage
+        ).bind(perception, recovery, settings)
     # The ingress is never full before its own gate is: health must answer under overload.
     room = 4 * settings.limits.max_held
     return Ingress.options(
@@ -98,17 +65,58 @@ def assemble(load: Callable[[], Recoverer], settings: ServeSettings) -> Applicat
         max_queued_requests=room,
         backpressure_config=BackpressureConfig(retry_after_s=settings.limits.retry_after_s),
         health_check_period_s=5,
-    ).bind(models, settings.limits)
+        graceful_shutdown_timeout_s=GRACE_S,
+    ).bind(perception, recovery, settings, worker)
+
+
+def _pool(pool: Pool) -> dict[str, Any]:
+    """The options of a deployment of model replicas."""
+    if pool.max_replicas > pool.min_replicas:
+        # Half of what a replica takes in at once, waiting or at work, is worth another replica; scaling down is
+        # slow because loading models is.
+        scaling = AutoscalingConfig(
+            min_replicas=pool.min_replicas,
+            max_replicas=pool.max_replicas,
+            target_ongoing_requests=max(pool.max_ongoing / 2, 1),
+            upscale_delay_s=5,
+            downscale_delay_s=120,
+        )
+        replicas: dict[str, Any] = {"autoscaling_config": scaling}
+    else:
+        replicas = {"num_replicas": pool.max_replicas}
+    return {
+        "ray_actor_options": {"num_cpus": pool.cpus_per_replica, "num_gpus": pool.gpus_per_replica},
+        "max_ongoing_requests": pool.max_ongoing,
+        "max_queued_requests": pool.max_queued,
+        "health_check_period_s": 2,
+        "health_check_timeout_s": 30,
+        "graceful_shutdown_timeout_s": GRACE_S,
+        # A model that fails to load twice won't load at the twentieth try.
+        "max_constructor_retry_count": 2,
+        **replicas,
+    }
+
+
+def load_finder(settings: ServeSettings) -> Finder:
+    pool = settings.perception
+    return Finder(load_detector(settings.detector, pool.device, threads=pool.threads))
+
+
+def load_further(settings: ServeSettings, name: str) -> Recoverer:
+    """One of the further checkpoints: another base, with everything else as it is."""
+    return load_recoverer(settings.model_copy(update={"base": settings.checkpoints[name]}))
 
 
 def load_recoverer(settings: ServeSettings) -> Recoverer:
+    """Without a detector, which lives elsewhere."""
+    nobody: Any = NobodySearched()
     return Recoverer.load(
         base=settings.base,
         scorer=settings.scorer,
         body=settings.body,
-        detector=settings.detector,
-        device=settings.device,
-        threads=settings.threads,
+        detector=nobody,
+        device=settings.recovery.device,
+        threads=settings.recovery.threads,
     )
 
 

@@ -1,12 +1,10 @@
 """``alignhmr serve``: check the port, start Ray, deploy, wait until ready, say how to call, stop cleanly."""
 
 import contextlib
-import errno
 import logging
 import os
 import shlex
 import signal
-import socket
 import threading
 import time
 import urllib.request
@@ -16,18 +14,19 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from alignhmr.core.errors import AcceleratorError, InputError, PortError, ServiceError, SetupError
+from alignhmr.core.errors import AcceleratorError, InputError, ServiceError, SetupError
+from alignhmr.deployments.serving.address import check_port, is_loopback, reachable
 
 if TYPE_CHECKING:
     from alignhmr.core.recovery import Recoverer
-    from alignhmr.deployments.serving.build import ServeSettings
+    from alignhmr.deployments.serving.settings import ServeSettings
 
 log = logging.getLogger(__name__)
 
 APPLICATION = "alignhmr"
 READY_TIMEOUT_S = 120.0
-STOP_TIMEOUT_S = 25.0
-"""A little more than a replica's own time to finish its requests."""
+STOP_TIMEOUT_S = 40.0
+"""A little more than replicas' own time to finish their requests (``build.GRACE_S``)."""
 
 
 @dataclass(frozen=True)
@@ -37,26 +36,41 @@ class Service:
     url: str
     owns_ray: bool
     """Whether Ray was started for this service, and ends with it."""
+    ingresses: int = 1
+    most_held: int = 64
+    """Requests in one of them."""
 
     def replicas(self) -> int:
-        """Model replicas that answer now."""
+        """Model replicas that answer now, of the kind that there are fewest of."""
         from alignhmr.deployments.serving.readiness import running_replicas
 
-        return running_replicas(APPLICATION)
+        return min(running_replicas(APPLICATION).values())
 
-    def stop(self) -> None:
+    def stop(self, *, drain: bool = True) -> None:
         """Ends the service, its requests in progress answered, and the Ray that was started for it."""
         from ray import serve
 
         from alignhmr.deployments import runtime
 
-        # Bounded: a signal to the whole process group ends Ray's processes, too, and then nobody answers.
-        drained = _finishes(partial(serve.delete, APPLICATION), STOP_TIMEOUT_S)
-        if not self.owns_ray:
-            _finishes(serve.shutdown, STOP_TIMEOUT_S)
+        # Ended all at once, an ingress would call models that are gone, and a proxy hang up on who waits. Bounded:
+        # a signal to the whole process group ends Ray's processes, too, and then nobody answers.
+        drained = not drain or _finishes(self._drain, STOP_TIMEOUT_S)
+        for end in (partial(serve.delete, APPLICATION), serve.shutdown):
+            _finishes(end, STOP_TIMEOUT_S)
         runtime.shutdown()
         if not drained:
             log.warning("the service did not finish its requests within %g s and was ended", STOP_TIMEOUT_S)
+
+    def _drain(self) -> None:
+        """Returns when every ingress takes nothing more and has answered what it took."""
+        from ray import serve
+
+        handle, ended = serve.get_app_handle(APPLICATION), set()
+        # A call goes where fewer requests are: so many at once that each ingress gets one.
+        calls = 1 if self.ingresses == 1 else self.ingresses * (self.most_held + 1)
+        while len(ended) < self.ingresses:
+            answers = [handle.drain.remote() for _ in range(calls)]
+            ended |= {answer.result() for answer in answers}
 
 
 def run(
@@ -69,18 +83,29 @@ def run(
     device: str = "auto",
     replicas: int | None = None,
     threads: int | None = None,
+    keys: str | None = None,
+    jobs: str | None = None,
+    config: Path | None = None,
     block: bool = True,
 ) -> Service:
     """Serves until Ctrl-C or SIGTERM. ``replicas`` None: the load decides, up to half the cluster's cores.
 
     ``threads`` find people in each replica; None: the replicas share the cores where the machine is theirs,
-    and have one each on somebody's cluster.
+    and have one each on somebody's cluster. ``config``, a YAML file of ``ServeSettings``, stands in place of
+    everything but host and port.
     """
     with _sigterm_is_ctrl_c():
         service = None
         try:
             print(f"starting the service on {host}:{port} ...", flush=True)
-            service = start(host, port, base, scorer, body, detector, device, replicas, threads)
+            settings = None if config is None else read_settings(config)
+            service = start(
+                host, port, base, scorer, body, detector, device, replicas, threads, keys, jobs, settings=settings
+            )  # fmt: skip
+            if (keys if settings is None else settings.keys) is None and not is_loopback(host):
+                print(
+                    f"open to everyone who reaches {host}: no --keys are given (`alignhmr keys add` makes one)"
+                )
             print(f"ready at {service.url} (API: {service.url}/openapi.json); Ctrl-C stops it")
             photo = (
                 f"curl -F file=@photo.jpg -F outputs=json,overlay {shlex.quote(service.url + '/v1/recover')}"
@@ -110,6 +135,8 @@ def start(
     device: str = "auto",
     replicas: int | None = None,
     threads: int | None = None,
+    keys: str | None = None,
+    jobs: str | None = None,
     *,
     load: "Callable[[], Recoverer] | None" = None,
     settings: "ServeSettings | None" = None,
@@ -125,29 +152,50 @@ def start(
     from ray import serve
 
     from alignhmr.deployments import runtime
-    from alignhmr.deployments.serving.build import ServeSettings, assemble, load_recoverer
+    from alignhmr.deployments.serving.build import (
+        assemble,
+        build_app,
+        load_finder,
+        load_further,
+        load_recoverer,
+    )
+    from alignhmr.deployments.serving.keys import read_keys
+    from alignhmr.deployments.serving.settings import Jobs, Pool, ServeSettings
 
     given = settings or ServeSettings(
-        base=_absolute(base), scorer=_absolute(scorer), body=_absolute(body), detector=detector, device=device
-    )
+        base=_absolute(base), scorer=_absolute(scorer), body=_absolute(body), detector=detector,
+        keys=_location(keys), jobs=Jobs(location=_location(jobs)),
+    )  # fmt: skip
+    if given.keys is not None:
+        read_keys(given.keys)
     # Loaded here once and dropped: what is wrong is said now, not by a replica that Serve keeps restarting.
-    (load or partial(load_recoverer, given.model_copy(update={"device": "cpu"})))()
+    if load is not None:
+        load()
+    else:
+        on_cpu = {"perception": Pool(device="cpu"), "recovery": Pool(device="cpu")}
+        tried = given.model_copy(update=on_cpu)
+        load_finder(tried)
+        load_recoverer(tried)
+        for name in given.checkpoints:
+            load_further(tried, name)
 
     owns_ray = not ray.is_initialized() and "RAY_ADDRESS" not in os.environ
     runtime.start_ray()
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     try:
         _refuse_second_serve()
-        deployed = settings or _scaled(given, replicas, threads, owns_ray)
-        application = assemble(load or partial(load_recoverer, deployed), deployed)
-        service = Service(f"http://{_reachable(host)}:{port}", owns_ray)
+        deployed = settings or _scaled(given, device, replicas, threads, owns_ray)
+        application = build_app(deployed) if load is None else assemble(load, deployed)
+        service = Service(
+            f"http://{reachable(host)}:{port}", owns_ray, deployed.ingress_replicas, deployed.limits.max_held
+        )
         try:
             serve.start(http_options={"host": host, "port": port})
             serve.run(application, name=APPLICATION, route_prefix="/")
             _wait_until_ready(service.url)
         except RuntimeError as error:
             reason = _failure() or str(error)
-            service.stop()
+            service.stop(drain=False)
             raise SetupError(
                 f"the service did not start: {reason}; Ray's session folder has the logs"
             ) from error
@@ -157,6 +205,27 @@ def start(
         raise
     log.info("serving at %s", service.url)
     return service
+
+
+def read_settings(path: Path) -> "ServeSettings":
+    """The settings of a YAML file. InputError says which key is wrong."""
+    import yaml
+    from pydantic import ValidationError
+
+    from alignhmr.deployments.serving.settings import ServeSettings
+
+    try:
+        return ServeSettings.model_validate(yaml.safe_load(path.read_text()) or {})
+    except OSError as error:
+        raise InputError(f"{path} can't be read ({error.strerror}); give a YAML file of settings") from None
+    except yaml.YAMLError as error:
+        raise InputError(f"{path} is no YAML ({' '.join(str(error).split())}); correct it") from None
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise InputError(
+            f"{path}: {where}: {first['msg']}; deployments/serving/settings.py lists every key"
+        ) from None
 
 
 def _failure() -> str | None:
@@ -178,6 +247,10 @@ def _absolute(model: str | Path) -> str:
     return str(Path(model).absolute()) if is_path else str(model)
 
 
+def _location(given: str | None) -> str | None:
+    return given if given is None or "://" in given else str(Path(given).absolute())
+
+
 def _refuse_second_serve() -> None:
     import ray
 
@@ -191,7 +264,7 @@ def _refuse_second_serve() -> None:
 
 
 def _scaled(
-    settings: "ServeSettings", replicas: int | None, threads: int | None, owns_ray: bool
+    settings: "ServeSettings", device: str, replicas: int | None, threads: int | None, owns_ray: bool
 ) -> "ServeSettings":
     """The settings with devices, numbers of replicas and their threads that suit the cluster."""
     import ray
@@ -199,14 +272,14 @@ def _scaled(
     from alignhmr.core.perception.detector import own_threads
 
     offered = ray.cluster_resources()
-    gpus = _gpus_per_replica(settings.device)
+    gpus = _gpus_per_replica(device)
     if gpus:
         most = int(offered.get("GPU", 1))
     else:
         # One for every two cores; a Ray started here has more slots than cores.
         most = int((os.cpu_count() or 1) if owns_ray else offered.get("CPU", 1)) // 2
     most = replicas or max(1, most)
-    return settings.model_copy(
+    pool = settings.recovery.model_copy(
         update={
             "device": "cuda" if gpus else "cpu",
             "gpus_per_replica": gpus,
@@ -215,50 +288,26 @@ def _scaled(
             "threads": threads or (own_threads(most) if owns_ray else 1),
         }
     )
+    # BlazePose finds people on the CPU whatever there is, and a GPU that another detector needs is taken whole.
+    on_cpu = {"device": "cpu", "gpus_per_replica": 0} if settings.detector == "blazepose" else {}
+    return settings.model_copy(update={"perception": pool.model_copy(update=on_cpu), "recovery": pool})
 
 
 def _finishes(action: Callable[[], object], seconds: float) -> bool:
-    """Whether the action returned in time; it goes on in its thread if not."""
-    thread = threading.Thread(target=action, daemon=True)
+    """Whether the action returned in time, and without an error; it goes on in its thread if it takes longer."""
+    finished = threading.Event()
+
+    def attempt() -> None:
+        try:
+            action()
+            finished.set()
+        except Exception as error:  # of a Ray that is ending, too
+            log.info("not finished: %r", error)
+
+    thread = threading.Thread(target=attempt, daemon=True)
     thread.start()
     thread.join(seconds)
-    return not thread.is_alive()
-
-
-def check_port(host: str, port: int) -> int:
-    """The port, or a free one for 0. Raises PortError where it can't be listened on."""
-    if not 0 <= port <= 65535:
-        raise PortError(
-            f"port {port} is out of range; give --port 1 to 65535, or 0 for a free one", code="bad_port"
-        )
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-    except socket.gaierror as error:
-        message = (
-            f"host {host!r} can't be resolved ({error.strerror}); give --host 127.0.0.1, or 0.0.0.0 for all"
-        )
-        raise PortError(message, code="bad_host") from None
-    with socket.socket(family, kind, protocol) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(address)
-        except OSError as error:
-            raise _port_error(host, port, error) from None
-        return probe.getsockname()[1]
-
-
-def _port_error(host: str, port: int, error: OSError) -> PortError:
-    if error.errno == errno.EADDRINUSE:
-        return PortError(
-            f"port {port} on {host} is in use; stop what listens there, or give another --port (0: any free)"
-        )
-    if error.errno == errno.EACCES:
-        message = f"port {port} needs privileges this user lacks; give a --port from 1024 up"
-        return PortError(message, code="port_forbidden")
-    message = (
-        f"{host}:{port} can't be listened on ({error.strerror}); give --host 127.0.0.1, or 0.0.0.0 for all"
-    )
-    return PortError(message, code="bad_host")
+    return finished.is_set()
 
 
 def _gpus_per_replica(device: str) -> int:
@@ -275,12 +324,6 @@ def _gpus_per_replica(device: str) -> int:
     raise AcceleratorError(
         f"device {device!r} asks for a GPU, but the Ray cluster offers none; use --device cpu"
     )
-
-
-def _reachable(host: str) -> str:
-    """An address that a client on this machine can use."""
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)
-    return f"[{host}]" if ":" in host else host
 
 
 def _wait_until_ready(url: str) -> None:

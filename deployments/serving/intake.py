@@ -1,8 +1,10 @@
 """A request's bytes become pictures and options, within limits that hold before anything is decoded."""
 
+import asyncio
 import base64
 import binascii
 import json
+from collections.abc import Awaitable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -19,11 +21,12 @@ from alignhmr.core.errors import InputError, ServiceError
 from alignhmr.deployments.serving.schemas import Options, RecoverRequest
 
 Model = TypeVar("Model", bound=BaseModel)
+Read = TypeVar("Read")
 
 MEDIA_TYPES: dict[str, str] = {"overlay": "image/png", "glb": "model/gltf-binary"}
 """Outputs that can be the whole body of an answer, when the request accepts nothing but them."""
 
-_IN_JSON = {"boxes": "[[10, 20, 110, 220]]", "keypoints": "[[[120.5, 80, 0.9], ...23 of them]]"}
+IN_JSON = {"boxes": "[[10, 20, 110, 220]]", "keypoints": "[[[120.5, 80, 0.9], ...23 of them]]"}
 """Options that belong to one picture; in a form they are JSON text."""
 
 
@@ -38,7 +41,10 @@ class Limits(BaseModel):
     max_images: int = Field(default=16, ge=1)
     max_held: int = Field(default=64, ge=1)
     """Requests being read, waited for or answered at once."""
-    deadline_s: float = Field(default=60.0, gt=0)
+    read_s: float = Field(default=30.0, gt=0)
+    """For a body to arrive: a caller who dawdles must not keep a place."""
+    deadline_s: float = Field(default=25.0, gt=0)
+    """From a read request to its answer: less than a service that ends gives its requests (``build.GRACE_S``)."""
     retry_after_s: float = Field(default=1.0, ge=0)
 
 
@@ -55,6 +61,24 @@ class Query:
 
 async def read_query(request: Request, limits: Limits) -> Query:
     """The request's pictures and options, or an InputError that says what to change."""
+    return await _in_time(_read(request, limits), limits)
+
+
+async def read_body(request: Request, limits: Limits) -> bytes:
+    """The whole body. InputError where it is larger than allowed."""
+    return await _in_time(_bounded(request, limits.max_body_bytes).body(), limits)
+
+
+async def _in_time(reading: Awaitable[Read], limits: Limits) -> Read:
+    try:
+        async with asyncio.timeout(limits.read_s):
+            return await reading
+    except TimeoutError:
+        message = f"the body did not arrive within {limits.read_s:g} s; send smaller pictures, or from nearer"
+        raise InputError(message, code="slow_request") from None
+
+
+async def _read(request: Request, limits: Limits) -> Query:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     bounded = _bounded(request, limits.max_body_bytes)
     if kind == "multipart/form-data":
@@ -67,7 +91,7 @@ async def read_query(request: Request, limits: Limits) -> Query:
             "application/json with base64 images",
             code="unsupported_media_type",
         )
-    _check(images, options, limits)
+    check(images, options, limits)
     body = _wanted_body(request, images)
     return Query(images, options, body, frozenset({*options.outputs, *([body] if body else [])}))
 
@@ -113,13 +137,13 @@ async def _form(request: Request, limits: Limits) -> tuple[list[bytes], Options]
                 images.append(await value.read())
             else:
                 fields.setdefault(name, []).append(value)
-        return images, _validated(Options, _from_fields(fields))
+        return images, options_from_text(fields)
     finally:
         await form.close()
 
 
-def _from_fields(fields: dict[str, list[str]]) -> dict:
-    """A form has only text: outputs may repeat or hold commas, boxes are JSON, pydantic reads numbers."""
+def options_from_text(fields: dict[str, list[str]]) -> Options:
+    """Options where there is only text: outputs may repeat or hold commas, boxes are JSON, pydantic reads numbers."""
     values: dict = {}
     for name, texts in fields.items():
         if name == "outputs":
@@ -128,15 +152,15 @@ def _from_fields(fields: dict[str, list[str]]) -> dict:
             raise InputError(
                 f"the field {name!r} is given {len(texts)} times; give it once", code="invalid_options"
             )
-        elif name in _IN_JSON:
+        elif name in IN_JSON:
             try:
                 values[name] = json.loads(texts[0])
             except (ValueError, RecursionError):
-                message = f"{name} is {texts[0][:60]!r}; give JSON text such as {_IN_JSON[name]}"
+                message = f"{name} is {texts[0][:60]!r}; give JSON text such as {IN_JSON[name]}"
                 raise InputError(message, code="invalid_options") from None
         else:
             values[name] = texts[0]
-    return values
+    return _validated(Options, values)
 
 
 def _json(body: bytes, limits: Limits) -> tuple[list[bytes], Options]:
@@ -180,7 +204,8 @@ def _validated(model: type[Model], values: dict | bytes) -> Model:
         raise InputError(message, code="invalid_options") from None
 
 
-def _check(images: list[bytes], options: Options, limits: Limits) -> None:
+def check(images: list[bytes], options: Options, limits: Limits) -> None:
+    """InputError for pictures that are too many, too large or empty, and for options that don't go with them."""
     if not images:
         raise InputError("the request holds no picture; attach one as a file field", code="no_images")
     if len(images) > limits.max_images:
@@ -190,7 +215,7 @@ def _check(images: list[bytes], options: Options, limits: Limits) -> None:
             raise InputError(f"image {index} is empty (0 bytes); send the picture file's bytes", code="empty")
         if len(data) > limits.max_image_bytes:
             raise _image_too_large(index, len(data), limits)
-    for name in _IN_JSON:
+    for name in IN_JSON:
         if getattr(options, name) is not None and len(images) > 1:
             message = f"{name} with {len(images)} pictures are ambiguous; send one picture a request when giving {name}"
             raise InputError(message, code="invalid_options")
@@ -231,15 +256,28 @@ class Gate:
     """Lets at most ``limit`` requests in; the next one is refused before its body is read."""
 
     def __init__(self, limit: int, retry_after_s: float) -> None:
-        self.limit, self.retry_after_s, self.inside = limit, retry_after_s, 0
+        self.limit, self.retry_after_s, self.inside, self.closed = limit, retry_after_s, 0, False
+
+    async def close(self) -> None:
+        """Lets nobody in any more, and returns when nobody is inside."""
+        self.closed = True
+        while self.inside:
+            await asyncio.sleep(0.05)
 
     def __enter__(self) -> None:
+        if self.closed:
+            raise ending(self.retry_after_s)
         if self.inside >= self.limit:
             raise overloaded(self.retry_after_s)
         self.inside += 1
 
     def __exit__(self, *_: object) -> None:
         self.inside -= 1
+
+
+def ending(retry_after_s: float) -> ServiceError:
+    message = "this service ends and takes nothing more; ask again where another one is"
+    return ServiceError(message, code="not_ready", retry_after_s=retry_after_s)
 
 
 def overloaded(retry_after_s: float) -> ServiceError:

@@ -1,11 +1,11 @@
-"""What passes between the ingress and a model replica. Imports no torch: an ingress starts and stays small."""
+"""What passes between the ingress and replicas with models. Imports no torch: an ingress starts and stays small."""
 
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from alignhmr.core.records import Intrinsics, Recovery
+from alignhmr.core.records import Intrinsics, Person, Recovery
 from alignhmr.deployments.serving.schemas import Options
 
 
@@ -21,13 +21,29 @@ class Look:
     refine: bool = False
     text: str | None = None
     keypoints: list[list[tuple[float, float, float]]] | None = None
+    checkpoint: str | None = None
+    """None is the service's own."""
 
     @classmethod
     def of(cls, options: Options, *, vertices: bool) -> "Look":
         return cls(
             options.hypotheses, options.seed, options.boxes, options.focal_px, vertices, options.refine,
-            options.text, options.keypoints,
+            options.text, options.keypoints, options.checkpoint,
         )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Found:
+    """Everyone in one picture, before any body is recovered."""
+
+    size: tuple[int, int]
+    sha256: str
+    intrinsics: Intrinsics
+    people: list[Person]
+    detector: str
+    """NAME:DIGEST of what found them."""
+    timings_ms: dict[str, float]
+    """decode, find."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +69,7 @@ class Seen:
 
 @dataclass(frozen=True)
 class Description:
-    """What a replica runs."""
+    """What a recovery replica runs."""
 
     body_model: str
     models: dict[str, str]

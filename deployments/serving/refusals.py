@@ -11,6 +11,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from alignhmr.core.errors import AlignhmrError, InputError, ServiceError
+from alignhmr.deployments.serving.metrics import CODE_HEADER
 from alignhmr.deployments.serving.schemas import ErrorAnswer
 
 log = logging.getLogger("ray.serve.alignhmr")  # into the replica's own log file, with the request id
@@ -19,11 +20,17 @@ STATUS: dict[str, int] = {
     "bad_request": 400,
     "empty": 400,
     "no_images": 400,
+    "unauthorized": 401,
+    "not_found": 404,
+    "jobs_off": 404,
+    "slow_request": 408,
     "too_large": 413,
     "too_many_images": 413,
     "unsupported_media_type": 415,
     "not_an_image": 415,
     "unsupported": 415,
+    "rate_limited": 429,
+    "quota_exceeded": 429,
 }
 """Status by error code. Any other InputError is 422: well-formed, and still not usable."""
 
@@ -43,13 +50,23 @@ def error_answer(error: AlignhmrError, identity: str) -> ErrorAnswer:
     return ErrorAnswer(code=error.code, message=str(error), request_id=identity)
 
 
+def _body(request: Request, answer: ErrorAnswer) -> dict[str, str]:
+    told = answer.model_dump()
+    # The Open Inference Protocol has a name of its own for the message.
+    return {"error": answer.message, **told} if request.url.path.startswith("/v2") else told
+
+
 def refuse(request: Request, error: AlignhmrError) -> JSONResponse:
     """The error as a response."""
     status = status_of(error)
     retry_after_s = getattr(error, "retry_after_s", None)
-    headers = {} if retry_after_s is None else {"Retry-After": str(math.ceil(retry_after_s))}
+    headers = {CODE_HEADER: error.code}
+    if status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    if retry_after_s is not None:
+        headers["Retry-After"] = str(math.ceil(retry_after_s))
     log.info("refused request_id=%s status=%d code=%s", request_id(request), status, error.code)
-    return JSONResponse(error_answer(error, request_id(request)).model_dump(), status, headers)
+    return JSONResponse(_body(request, error_answer(error, request_id(request))), status, headers)
 
 
 def install(app: FastAPI) -> None:
@@ -64,7 +81,8 @@ def install(app: FastAPI) -> None:
         code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "bad_request")
         message = f"{request.method} {request.url.path}: {error.detail}; see /openapi.json for what there is"
         answer = ErrorAnswer(code=code, message=message, request_id=request_id(request))
-        return JSONResponse(answer.model_dump(), error.status_code, error.headers)
+        headers = {**(error.headers or {}), CODE_HEADER: code}
+        return JSONResponse(_body(request, answer), error.status_code, headers)
 
     app.add_middleware(NoTraceback)
 
@@ -95,4 +113,6 @@ class NoTraceback:
             if not started:
                 message = "the service failed on this request; tell its operator the request id"
                 answer = ErrorAnswer(code="internal", message=message, request_id=request_id(request))
-                await JSONResponse(answer.model_dump(), 500)(scope, receive, send)
+                await JSONResponse(_body(request, answer), 500, {CODE_HEADER: "internal"})(
+                    scope, receive, watched
+                )

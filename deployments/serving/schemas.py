@@ -54,6 +54,12 @@ class Options(_Closed):
         default=False,
         description="Draw the answers to the keypoints that were seen; takes about three times as long.",
     )
+    checkpoint: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=64,
+        description="Who answers: one of the checkpoints of /v1/models; left out, the service's own or its candidate.",
+    )
     text: str | None = Field(
         default=None,
         min_length=1,
@@ -238,6 +244,28 @@ class RecoverAnswer(_Closed):
     timings_ms: Timings = Field(description="Where the time went, milliseconds.")
 
 
+class JobAnswer(_Closed):
+    """How far a job is."""
+
+    id: str = Field(description="Names the job in /v1/jobs/ID.")
+    state: Literal["queued", "running", "done", "cancelled"] = Field(
+        description="'queued': no picture has a result yet. 'done': all have one. 'cancelled': the rest won't get one."
+    )
+    pictures: int = Field(description="Pictures of the job; a count.")
+    finished: int = Field(description="Pictures with a result; a count.")
+    failed: int = Field(description="Pictures whose result is an error; a count, part of finished.")
+    created: str = Field(description="When it was asked for; ISO 8601, UTC.")
+
+
+class JobResult(_Closed):
+    """One picture of a job: a line of /v1/jobs/ID/results."""
+
+    index: int = Field(description="Which of the job's pictures, from 0, in the order they were sent.")
+    picture: PictureAnswer = Field(description="As in the answer of /v1/recover.")
+    body_model: str | None = Field(description="Name of the body model; null for an error.")
+    models: dict[str, str] = Field(description="Digest of everything that touched the answer, by role.")
+
+
 class LimitsAnswer(_Closed):
     max_body_bytes: int = Field(description="Largest request body, bytes.")
     max_image_bytes: int = Field(description="Largest encoded picture, bytes.")
@@ -251,6 +279,7 @@ class ModelsAnswer(_Closed):
     models: dict[str, str] = Field(description="Digest of each model, by role.")
     joints: list[str] = Field(description="Names of the 24 joints, in the order of every joints field.")
     keypoints: list[str] = Field(description="Names of the keypoints, in the order of keypoints_px.")
+    checkpoints: list[str] = Field(description="Names that the option 'checkpoint' can have.")
     faces: int = Field(description="Triangles of the mesh in GLB files; a count.")
     limits: LimitsAnswer = Field(description="What the service accepts.")
 

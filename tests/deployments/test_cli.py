@@ -18,6 +18,7 @@ COMMANDS = [
     "label", "synth", "prepare", "serve", "predict", "demo", "assets", "improve", "find", "plan", "doctor", "status",
     "train base", "train scorer", "train text-pose", "train dpo", "train group", "train sft",
     "body import", "body export", "rows count", "rows show", "rows disagreements", "rows export",
+    "keys add", "keys list", "keys remove", "promote",
 ]  # fmt: skip
 
 

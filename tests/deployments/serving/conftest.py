@@ -43,14 +43,15 @@ def picture(fake: ModuleType) -> Callable[..., bytes]:
 @pytest.fixture(scope="module")
 def service(ray_session: None, fake: ModuleType) -> Iterator:
     """One running service with small limits."""
-    from alignhmr.deployments.serving.build import ServeSettings
     from alignhmr.deployments.serving.command import start
     from alignhmr.deployments.serving.intake import Limits
+    from alignhmr.deployments.serving.settings import Pool, ServeSettings
 
     limits = Limits(
         max_body_bytes=1_000_000, max_image_bytes=200_000, max_pixels=250_000, max_images=4, deadline_s=20
     )
-    settings = ServeSettings(limits=limits, max_ongoing=4, max_queued=4, cpus_per_replica=0)
+    pool = Pool(max_ongoing=4, max_queued=4, cpus_per_replica=0)
+    settings = ServeSettings(limits=limits, perception=pool, recovery=pool)
     running = start(port=0, load=fake.FakeRecoverer, settings=settings)
     yield running
     running.stop()

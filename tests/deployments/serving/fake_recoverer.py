@@ -5,7 +5,7 @@ Its answers depend on box, camera, seed and number of hypotheses, as a real one'
 
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import SimpleNamespace
 
 import numpy as np
@@ -15,7 +15,7 @@ from alignhmr.core.errors import InputError
 from alignhmr.core.records import Hypotheses, Person, Picture, Recovery
 from alignhmr.core.recovery import Recoverer, RecoveryRequest
 
-FAIL, UNSEEN = 1, 2
+FAIL, UNSEEN, SICKEN = 1, 2, 3
 
 
 def instructions(people: int = 1, delay_ms: int = 0, fault: int = 0) -> tuple[int, int, int]:
@@ -25,7 +25,8 @@ def instructions(people: int = 1, delay_ms: int = 0, fault: int = 0) -> tuple[in
 
 @dataclass
 class FakeDetector:
-    name: str = "fake"
+    # Which process finds people, for tests that end it.
+    name: str = field(default_factory=lambda: f"fake-pid-{os.getpid()}")
     digest: str = "0" * 64
 
     def find(self, picture: Picture) -> list[Person]:
@@ -44,9 +45,15 @@ class FakeDetector:
 
 
 class FakeRecoverer:
-    def __init__(self) -> None:
+    def __init__(self, base: str = "1") -> None:
         # The pid among the models lets a test say which process answered.
-        self.models = {"body": "fake-body:0", "detector": "fake:0", "base": "fake:1", "pid": str(os.getpid())}
+        self.models = {
+            "body": "fake-body:0",
+            "detector": "fake:0",
+            "base": f"fake:{base}",
+            "pid": str(os.getpid()),
+        }
+        self.sick = False
         faces = np.array([[0, 1, 2], [0, 2, 3], [0, 3, 1], [1, 3, 2]])
         self.body = SimpleNamespace(name="fake-body", faces=faces)
         self.detector = FakeDetector()
@@ -62,13 +69,14 @@ class FakeRecoverer:
 
     def _recover(self, request: RecoveryRequest) -> Recovery:
         person, count = request.person, request.hypotheses
-        # The warm-up's grey picture asks for something, too.
-        delay, fault = (int(part) for part in person.detector.split())
-        if fault == FAIL:
+        # The warm-up's person was told nothing.
+        delay, fault = (int(part) for part in (person.detector or "0 0").split())
+        self.sick = self.sick or fault == SICKEN
+        if fault == FAIL or self.sick:
             raise RuntimeError("the fake was told to fail")
         if fault == UNSEEN:
             raise InputError("fewer than 3 keypoints were seen")
-        time.sleep(delay / 100 if delay != 127 else 0)
+        time.sleep(delay / 100)
         salt = int(np.abs(person.box_px).sum() * 16 + request.intrinsics.focal_px)
         draw = np.random.default_rng([request.seed, count, salt])
         joints_cam_m = draw.normal(0, 0.3, (count, 24, 3)).astype(np.float32) + np.array(
@@ -98,6 +106,13 @@ class FakeRecoverer:
     def vertices(self, recovery: Recovery) -> np.ndarray:
         corners = np.array([[0, -0.5, 0], [0.5, 0.5, 0], [-0.5, 0.5, 0], [0, 0.2, 0.5]], np.float32)
         return corners + recovery.hypotheses.transl_cam_m[recovery.selected]
+
+
+class Blind(FakeRecoverer):
+    """Finds nobody, whatever colour a picture has."""
+
+    def find(self, picture: Picture) -> list[Person]:
+        return []
 
 
 class Stander:

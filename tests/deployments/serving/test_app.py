@@ -17,10 +17,11 @@ from ray import serve
 from alignhmr.core.body.skeleton import JOINTS, KEYPOINTS
 from alignhmr.core.errors import SetupError
 from alignhmr.core.perception.images import decode
-from alignhmr.deployments.serving.build import ServeSettings, assemble
+from alignhmr.deployments.serving.build import assemble
 from alignhmr.deployments.serving.client import Client, RefusedError
 from alignhmr.deployments.serving.command import start
 from alignhmr.deployments.serving.schemas import ErrorAnswer, RecoverAnswer
+from alignhmr.deployments.serving.settings import Pool, ServeSettings
 
 pytestmark = pytest.mark.ray
 
@@ -289,6 +290,12 @@ def test_health_models_and_openapi(http):
         assert "hypotheses" in body[kind]["schema"]["properties"]
 
 
+def test_a_service_without_a_place_for_jobs_says_so(http, picture):
+    message = refused(http.post("/v1/jobs", files={"file": picture()}), 404, "jobs_off")
+    assert "--jobs" in message
+    refused(http.get("/v1/jobs/" + 32 * "0"), 404, "jobs_off")
+
+
 def test_a_second_service_on_the_same_ray_is_refused(service, fake):
     with pytest.raises(SetupError, match="already runs") as caught:
         start(port=0, load=fake.FakeRecoverer)
@@ -323,7 +330,8 @@ def test_a_person_that_fails_in_a_batch_costs_nobody_else(service, picture, fake
 
 
 def test_the_shipped_models_answer_over_http_as_they_do_in_process(service, picture, fake):
-    settings = ServeSettings(cpus_per_replica=0)
+    pool = Pool(cpus_per_replica=0)
+    settings = ServeSettings(perception=pool, recovery=pool)
     serve.run(assemble(fake.starter, settings), name="starter", route_prefix="/starter")
     client, data = Client(service.url + "/starter"), picture(people=2, size=(240, 200))
     with ThreadPoolExecutor(4) as threads:

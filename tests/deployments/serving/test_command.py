@@ -13,7 +13,8 @@ import ray
 
 from alignhmr.core.errors import AlignhmrError, AssetError, InputError, PortError
 from alignhmr.deployments.serving import command
-from alignhmr.deployments.serving.build import ServeSettings
+from alignhmr.deployments.serving.address import is_loopback
+from alignhmr.deployments.serving.settings import ServeSettings
 
 
 def test_a_port_in_use_is_refused_with_the_next_action():
@@ -80,7 +81,13 @@ def test_replicas_share_the_cores(monkeypatch, cores, owns_ray, replicas, thread
     monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": cores})
     monkeypatch.setattr(os, "cpu_count", lambda: cores)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)))
-    assert command._scaled(ServeSettings(), replicas, threads, owns_ray).threads == expected
+    scaled = command._scaled(ServeSettings(), "cpu", replicas, threads, owns_ray)
+    assert scaled.perception.threads == scaled.recovery.threads == expected
+
+
+def test_what_listens_to_this_machine_only_is_known():
+    assert is_loopback("127.0.0.1") and is_loopback("localhost") and is_loopback("::1")
+    assert not is_loopback("0.0.0.0") and not is_loopback("::")
 
 
 RUN = """
@@ -92,7 +99,7 @@ spec.loader.exec_module(fake)
 from ray import cloudpickle
 cloudpickle.register_pickle_by_value(fake)
 from alignhmr.deployments.serving import build, command
-build.load_recoverer = lambda settings: fake.FakeRecoverer()
+build.load_recoverer = build.load_finder = lambda settings: fake.FakeRecoverer()
 command.run(port=int(sys.argv[2]), replicas=1)
 """
 
