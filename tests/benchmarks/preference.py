@@ -8,8 +8,8 @@ MPJPE in mm over 12 limb joints, of the zero-noise answer, the selected one and 
 zero-noise answer in hundredths of the crop. ``..._gain`` are shares of the error before; intervals are of the mean over
 seeds, paired over people, and draw whole clips. Learning rate and beta of each objective are chosen on ``--tune`` by
 the zero-noise error (``tuned``). ``curve`` is the gain by number of unlabelled pictures, and by hypotheses a person.
-``objective`` is that of dpo and group which did better on ``--tune``; ``less_than_sft`` is by how many mm it beats sft. pose2sim4: aligned on three cameras' frames,
-judged on the fourth, each camera in turn.
+``objective`` is that of dpo and group which did better on ``--tune``; ``less_than_sft`` is by how many mm it beats sft.
+pose2sim4: aligned on three cameras' frames, judged on the fourth, each camera in turn.
 
 Step costs. Tiny label rows stand for real ones: as many pairs of bodies about made people as a batch holds, drawn by
 the shipped base. Steps with and without the cache take turns in one process on one thread, each of them whole: batch,
