@@ -8,8 +8,8 @@ MPJPE in mm over 12 limb joints, of the zero-noise answer, the selected one and 
 zero-noise answer in hundredths of the crop. ``..._gain`` are shares of the error before; intervals are of the mean over
 seeds, paired over people, and draw whole clips. Learning rate and beta of each objective are chosen on ``--tune`` by
 the zero-noise error (``tuned``). ``curve`` is the gain by number of unlabelled pictures, and by hypotheses a person.
-``less_than_sft`` is by how many mm the better of dpo and group beats sft. pose2sim4: aligned on three cameras' frames,
-judged on the fourth, each camera in turn.
+``objective`` is that of dpo and group which did better on ``--tune``; ``less_than_sft`` is by how many mm it beats sft.
+pose2sim4: aligned on three cameras' frames, judged on the fourth, each camera in turn.
 
 Step costs. Tiny label rows stand for real ones: as many pairs of bodies about made people as a batch holds, drawn by
 the shipped base. Steps with and without the cache take turns in one process on one thread, each of them whole: batch,
@@ -163,7 +163,7 @@ class Adaptation:
                 found.append({**settings, **told, "change": round(float(after / before - 1), 5)})
                 print("tried", objective, found[-1], flush=True)
             best = min(found, key=lambda one: one["change"])
-            chosen[objective] = {name: best[name] for name in TRIED[0]} | {"tried": found}
+            chosen[objective] = {name: best[name] for name in (*TRIED[0], "change")} | {"tried": found}
         return chosen
 
 
@@ -238,7 +238,7 @@ def adapted(recoverer: Recoverer, options: argparse.Namespace, folder: Path) -> 
         }
         print(objective, values[objective], flush=True)
     error = {name: np.mean([one["zero_noise"] for one in runs], 0) for name, runs in after.items()}
-    best = min(("dpo", "group"), key=lambda name: error[name].mean())
+    best: Objective = min(("dpo", "group"), key=lambda name: settings[name]["change"])
     values |= {
         "objective": best,
         "less_than_sft": mean_interval(error["sft"] - error[best], held_out.groups).to_dict(),
@@ -255,9 +255,10 @@ def curve(
     adaptation: Adaptation, objective: Objective, crowd: Crowd, answers: Answers, held_out: Crowd,
     before: dict[str, np.ndarray], folder: Path, **settings: float,
 ) -> dict[str, object]:  # fmt: skip
-    """Gain by number of pictures, those of the lowest digests, and by number of hypotheses."""
+    """Gain by number of pictures, drawn by lot, and by number of hypotheses."""
     found: dict[str, object] = {}
-    pictures = sorted(set(crowd.people.image_sha256.tolist()))
+    # In an order of its own: pictures are held out by their digests.
+    pictures = np.random.default_rng(0).permutation(np.unique(crowd.people.image_sha256)).tolist()
     asked: dict[str, tuple[int, int]] = {f"{count} pictures": (count, HYPOTHESES) for count in PICTURES}
     asked |= {f"{bodies} hypotheses": (len(pictures), bodies) for bodies in BODIES}
     asked[f"{len(pictures)} pictures, {HYPOTHESES} hypotheses"] = (len(pictures), HYPOTHESES)
