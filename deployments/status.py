@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from alignhmr.core.errors import InputError
@@ -104,5 +105,6 @@ def _table(found: Sequence[Status]) -> Table:
         pace = "" if one.per_s is None else f"{one.per_s:.3g}/s"
         left = "" if not one.left_s else duration(one.left_s)
         state = f"[{_COLOURS.get(one.state, 'red')}]{one.state}[/]"
-        table.add_row(one.where, one.job, state, f"{one.done:,}{total}", pace, left, one.said)
+        done = f"{one.done:,}{total}"
+        table.add_row(escape(one.where), escape(one.job), state, done, pace, left, escape(one.said))
     return table

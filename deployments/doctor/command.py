@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from alignhmr.core.errors import SetupError
@@ -20,9 +21,7 @@ def run(
 ) -> list[Finding]:  # fmt: skip
     """Prints the findings; SetupError where one of them fails. Nothing is changed, but for a probe below ``s3``."""
     console = console or Console()
-    found = []
-    for one in examined(s3=s3, host=host, port=port, base=base, scorer=scorer, body=body, ray=ray):
-        found.append(one)
+    found = list(examined(s3=s3, host=host, port=port, base=base, scorer=scorer, body=body, ray=ray))
     failed = [one for one in found if one.state == "fail"]
     if as_json:
         console.print_json(json.dumps({"ok": not failed, "findings": [asdict(one) for one in found]}))
@@ -58,5 +57,5 @@ def _table(found: list[Finding]) -> Table:
         table.add_column(column, overflow="fold", no_wrap=column != "said")
     for one in found:
         said = one.said + (f"\n→ {one.mend}" if one.mend else "")
-        table.add_row(f"[{_COLOURS[one.state]}]{one.state}[/]", one.name, said)
+        table.add_row(f"[{_COLOURS[one.state]}]{one.state}[/]", one.name, escape(said))
     return table

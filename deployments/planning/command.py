@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from alignhmr.deployments.planning.prices import Prices, load_prices
@@ -69,7 +70,9 @@ def _show(console: Console, found: Plan, rates: Rates, prices: Prices) -> None:
     for pool in found.pools:
         for kind, count in pool.machines.items():
             cost = f"{_money(found.costs[kind])} {prices.currency}"
-            table.add_row(f"{count:,} x {kind}", cost, f"{', '.join(pool.stages)} ({_use(pool, found)})")
+            table.add_row(
+                f"{count:,} x {escape(kind)}", cost, f"{', '.join(pool.stages)} ({_use(pool, found)})"
+            )
     for name in ("head", "requests", "bringing", "keeping"):
         if found.costs[name]:
             table.add_row(name, f"{_money(found.costs[name])} {prices.currency}", _meant(name, found))
@@ -90,7 +93,7 @@ def _show(console: Console, found: Plan, rates: Rates, prices: Prices) -> None:
     for note in notes_of(found, rates):
         console.print(f"[yellow]note:[/] {note}")
     where = ", ".join(f"{name} {text}" for name, text in rates.measured.items())
-    console.print(f"rates: {where}\nprices: {prices.source}", highlight=False, soft_wrap=True)
+    console.print(f"rates: {where}\nprices: {prices.source}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _use(pool: Any, found: Plan) -> str:

@@ -39,3 +39,21 @@ def test_what_fails_is_exit_code_4_and_is_named_with_how_to_mend_it(doctor) -> N
         code, out, err = doctor("--port", str(taken.getsockname()[1]))
     assert code == 4 and "checks failed (port)" in err
     assert "fail" in out and "→ stop what listens there" in " ".join(out.split())
+
+
+def test_words_in_brackets_are_shown_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    import io
+
+    from rich.console import Console
+
+    from alignhmr.core.errors import SetupError
+    from alignhmr.deployments.doctor import command
+    from alignhmr.deployments.doctor.findings import fail
+
+    monkeypatch.setattr(
+        command, "examined", lambda **_: [fail("x", "no vLLM", "pip install 'alignhmr[vlm]'")]
+    )
+    text = io.StringIO()
+    with pytest.raises(SetupError, match=r"1 of 1 checks failed \(x\)"):
+        command.run(console=Console(file=text, width=100))
+    assert "'alignhmr[vlm]'" in text.getvalue()
