@@ -21,7 +21,7 @@ from rich.console import Console
 
 from alignhmr.core.body.meshes import glb, write_obj
 from alignhmr.core.body.model import BodyModel, Resolution
-from alignhmr.core.body.motion_files import Motion, write_bvh
+from alignhmr.core.body.motion_files import motion_of, write_bvh
 from alignhmr.core.body.skeleton import JOINTS, KEYPOINTS
 from alignhmr.core.errors import AlignhmrError, InputError, NoPersonError
 from alignhmr.core.geometry.cameras import intrinsics_for
@@ -221,13 +221,8 @@ def write_answer(
     if "bvh" in options.formats:
         for number, recovery in enumerate(recoveries, start=1):
             written.append(stem.with_name(f"{stem.name}_person{number}.bvh"))
-            write_bvh(_motion(recovery, recoverer.body.name), recoverer.body, written[-1])
+            write_bvh(motion_of(recovery, recoverer.body.name), recoverer.body, written[-1])
     return written
-
-
-def _motion(recovery: Recovery, body_model: str) -> Motion:
-    hyps, one = recovery.hypotheses, slice(recovery.selected, recovery.selected + 1)
-    return Motion(body_model, hyps.pose_aa[one], hyps.betas[recovery.selected], hyps.transl_cam_m[one])
 
 
 def all_hypotheses(recoveries: Sequence[Recovery]) -> dict[str, Any]:

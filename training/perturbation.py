@@ -34,9 +34,7 @@ class Perturbation:
     def drawn(cls, sampler: ObservationSampler, seed: int) -> "Perturbation":
         return cls(sampler.sample(_BANK, torch.Generator().manual_seed(seed)).rotations)
 
-    def __call__(
-        self, batch: Observations, count: int, each: Sequence[torch.Generator]
-    ) -> BodyParameters:
+    def __call__(self, batch: Observations, count: int, each: Sequence[torch.Generator]) -> BodyParameters:
         """``count`` labels a person, as the person's generator decides."""
         device = batch.betas.device
 

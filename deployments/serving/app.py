@@ -66,7 +66,7 @@ class Ingress:
             return Response(answer.model_dump_json(), media_type="application/json")
 
     async def _look(self, data: bytes, query: Query) -> Seen | InputError:
-        look = Look.of(query.options, vertices=bool(query.outputs - {"json"}))
+        look = Look.of(query.options, query.outputs)
         try:
             async with asyncio.timeout(self.limits.deadline_s):
                 return await self._ask(data, look)

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float
 from ray import serve
 
+from alignhmr.core.body.motion_files import bvh, motion_of
 from alignhmr.core.body.skeleton import KEYPOINTS
 from alignhmr.core.errors import InputError
 from alignhmr.core.geometry.cameras import intrinsics_for, project
@@ -28,6 +29,9 @@ MAX_BATCH_HYPOTHESES = 640
 BATCH_WAIT_S = 0.004
 """How long a lone person waits for company: well under the time of one batch."""
 
+
+MAX_MESH_BYTES = 64 << 20
+"""Of one picture's 'meshes'; a crowd of fine bodies with many hypotheses each would be gigabytes."""
 
 _REFINED = 3
 """Times the work of a hypothesis that is drawn only."""
@@ -60,6 +64,7 @@ class Replica:
             prompt = prompts.prompt_of(look.refine, look.text, given_keypoints=look.keypoints is not None)
             picture, people, timings = await loop.run_in_executor(self.finding, self._find, data, look)
             prompts.check_who_is_meant(prompt, len(people), "give its box")
+            _check_meshes(look, len(people), self.recoverer)
         except InputError as error:
             log.info("picture refused: %s", error.code)
             return error
@@ -79,10 +84,8 @@ class Replica:
         for answer, _ in answers:
             if isinstance(answer, Exception) and not isinstance(answer, InputError):
                 raise answer
-        vertices = faces = None
-        if look.vertices:
-            vertices = await loop.run_in_executor(self.recovering, self._vertices, recoveries)
-            faces = np.asarray(self.recoverer.body.faces, np.int32)
+        vertices, meshes, bvhs = await loop.run_in_executor(self.recovering, self._bodies, recoveries, look)
+        faces = np.asarray(self.recoverer.body.faces, np.int32) if look.vertices or look.meshes else None
         return Seen(
             size=picture.size,
             sha256=picture.sha256,
@@ -95,6 +98,8 @@ class Replica:
             vertices_cam_m=vertices,
             faces=faces,
             timings_ms=timings,
+            meshes_cam_m=meshes,
+            bvh=bvhs,
         )
 
     def _find(self, data: bytes, look: Look) -> tuple[Picture, list[Person], dict[str, float]]:
@@ -126,8 +131,18 @@ class Replica:
             log.warning("a batch of %d people failed (%r); recovering them one by one", len(requests), error)
             return [self._recover([request])[0] for request in requests]
 
-    def _vertices(self, recoveries: list[Recovery]) -> list[Float[np.ndarray, "verts 3"]]:
-        return [self.recoverer.vertices(recovery) for recovery in recoveries]
+    def _bodies(
+        self, recoveries: list[Recovery], look: Look
+    ) -> tuple[list[np.ndarray] | None, list[np.ndarray] | None, list[str] | None]:
+        """Selected meshes, every hypothesis's meshes, and BVH texts; each None unless asked for."""
+        recoverer = self.recoverer
+        return (
+            [recoverer.vertices(recovery) for recovery in recoveries] if look.vertices else None,
+            [recoverer.all_vertices(recovery) for recovery in recoveries] if look.meshes else None,
+            [bvh(motion_of(recovery, recoverer.body.name), recoverer.body) for recovery in recoveries]
+            if look.bvh
+            else None,
+        )
 
     def _warm_up(self) -> None:
         """No caller pays for lazy initialisation, and a model that can't answer never gets ready."""
@@ -140,6 +155,16 @@ class Replica:
         person = replace(person, keypoints_px=keypoints)
         recovery = self.recoverer.recover_batch([RecoveryRequest(person, intrinsics_for(256, 256), 0, 2)])[0]
         self.recoverer.vertices(recovery)
+
+
+def _check_meshes(look: Look, people: int, recoverer: Recoverer) -> None:
+    size = people * look.hypotheses * recoverer.body.num_vertices * 6
+    if look.meshes and size > MAX_MESH_BYTES:
+        message = (
+            f"meshes of {look.hypotheses} hypotheses of {people} people are {size >> 20} MB, and"
+            f" {MAX_MESH_BYTES >> 20} are allowed; ask for fewer hypotheses, or give some boxes"
+        )
+        raise InputError(message, code="invalid_options")
 
 
 def _joints_px(recovery: Recovery) -> Float[np.ndarray, "24 2"]:

@@ -48,7 +48,7 @@ class FakeRecoverer:
         # The pid among the models lets a test say which process answered.
         self.models = {"body": "fake-body:0", "detector": "fake:0", "base": "fake:1", "pid": str(os.getpid())}
         faces = np.array([[0, 1, 2], [0, 2, 3], [0, 3, 1], [1, 3, 2]])
-        self.body = SimpleNamespace(name="fake-body", faces=faces)
+        self.body = SimpleNamespace(name="fake-body", faces=faces, num_vertices=4)
         self.detector = FakeDetector()
 
     def find(self, picture: Picture) -> list[Person]:
@@ -96,8 +96,15 @@ class FakeRecoverer:
         )
 
     def vertices(self, recovery: Recovery) -> np.ndarray:
+        return self.all_vertices(recovery)[recovery.selected]
+
+    def all_vertices(self, recovery: Recovery) -> np.ndarray:
+        """Pyramids; each hypothesis's is narrower than the one before."""
         corners = np.array([[0, -0.5, 0], [0.5, 0.5, 0], [-0.5, 0.5, 0], [0, 0.2, 0.5]], np.float32)
-        return corners + recovery.hypotheses.transl_cam_m[recovery.selected]
+        hypotheses = recovery.hypotheses
+        width = np.linspace(1, 0.5, len(hypotheses), dtype=np.float32)[:, None, None]
+        scale = np.concatenate([width, np.ones_like(width), np.ones_like(width)], -1)
+        return corners * scale + hypotheses.transl_cam_m[:, None]
 
 
 class Stander:

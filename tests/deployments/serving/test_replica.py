@@ -9,6 +9,7 @@ import pytest
 from alignhmr.core.errors import InputError
 from alignhmr.core.geometry.cameras import intrinsics_for
 from alignhmr.core.recovery import Recoverer, RecoveryRequest
+from alignhmr.deployments.serving import replica as replica_module
 from alignhmr.deployments.serving.messages import Look
 from alignhmr.deployments.serving.replica import Replica
 
@@ -111,3 +112,13 @@ def test_keypoints_that_are_given_take_the_detectors_place(replica, picture):
     [recovery] = seen.recoveries
     np.testing.assert_array_equal(recovery.person.keypoints_px, np.array(given, np.float32))
     assert recovery.refinement.given_keypoints
+
+
+def test_meshes_that_would_fill_the_memory_are_refused(replica, picture, monkeypatch):
+    monkeypatch.setattr(replica_module, "MAX_MESH_BYTES", 2 * 1229 * 6)
+    seen = asyncio.run(replica.look(picture(people=1), look(meshes=True)))
+    assert seen.meshes_cam_m[0].shape == (2, 1229, 3)
+    refused = asyncio.run(replica.look(picture(people=1), look(meshes=True, hypotheses=3)))
+    assert isinstance(refused, InputError)
+    assert "3 hypotheses of 1 people" in str(refused)
+    assert not isinstance(asyncio.run(replica.look(picture(people=1), look(hypotheses=3))), InputError)
