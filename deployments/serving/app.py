@@ -17,7 +17,7 @@ from ray.serve.exceptions import BackPressureError
 from ray.serve.handle import DeploymentHandle
 
 from alignhmr.core.errors import InputError, ServiceError
-from alignhmr.deployments.serving import openapi, refusals
+from alignhmr.deployments.serving import openapi, page_files, refusals
 from alignhmr.deployments.serving.answers import draw, models_answer, recover_answer, single_body, timings
 from alignhmr.deployments.serving.intake import MEDIA_TYPES, Gate, Limits, Query, overloaded, read_query
 from alignhmr.deployments.serving.messages import Look, Seen
@@ -27,6 +27,7 @@ from alignhmr.deployments.serving.schemas import HealthAnswer, ModelsAnswer, Rec
 log = logging.getLogger("ray.serve.alignhmr")  # into the replica's own log file, with the request id
 api = FastAPI(title="alignhmr", summary="A picture in, bodies out.", docs_url=None, redoc_url=None)
 refusals.install(api)
+page_files.install(api)
 
 
 @serve.deployment

@@ -114,6 +114,7 @@ def test_keypoints_that_are_given_take_the_detectors_place(replica, picture):
     assert recovery.refinement.given_keypoints
 
 
+@pytest.mark.usefixtures("unbatched")
 def test_meshes_that_would_fill_the_memory_are_refused(replica, picture, monkeypatch):
     monkeypatch.setattr(replica_module, "MAX_MESH_BYTES", 2 * 1229 * 6)
     seen = asyncio.run(replica.look(picture(people=1), look(meshes=True)))
