@@ -16,6 +16,7 @@ from alignhmr.core.errors import InputError, NoPersonError
 from alignhmr.core.perception.images import decode
 from alignhmr.core.records import Hypotheses, Intrinsics
 from alignhmr.core.synthetic.overlay import overlay
+from alignhmr.core.synthetic.shading import palette_color, to_linear
 from alignhmr.deployments.serving.intake import Limits, Query
 from alignhmr.deployments.serving.messages import Description, Seen
 from alignhmr.deployments.serving.refusals import error_answer
@@ -59,7 +60,10 @@ def draw(data: bytes, seen: Seen | InputError, outputs: frozenset[str]) -> Drawn
         picture_png = buffer.getvalue()
     if "glb" in outputs and seen.vertices_cam_m:
         about = {"body_model": seen.body_model, "picture_sha256": seen.sha256}
-        mesh_glb = glb(seen.vertices_cam_m, seen.faces, about=about)
+        # The overlay's colours, so that people can be told apart in both.
+        shown = [palette_color(index) for index in range(len(seen.vertices_cam_m))]
+        colors = [tuple(to_linear(np.array(color)).tolist()) for color in shown]
+        mesh_glb = glb(seen.vertices_cam_m, seen.faces, colors=colors, about=about)
     return Drawn(picture_png, mesh_glb)
 
 

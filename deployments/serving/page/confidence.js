@@ -128,7 +128,7 @@ export function told(refinement) {
     const meter = element("meter", { min: 0, max: 1, value: refinement.told_after });
     meter.setAttribute("aria-label", "Agreement of the body with what you said");
     lines.push(meter);
-    say(`${after} of ${facts.length} things you said are plainly shown; ${before} were before.`);
+    say(`${after} of ${facts.length} things you said are plainly shown; ${before} before you said so.`);
     const list = element("dl", { className: "facts-told" });
     for (const [fact, category] of facts) {
       list.append(element("dt", { textContent: fact.replaceAll("_", " ") }), element("dd", { textContent: category.replaceAll("_", " ") }));

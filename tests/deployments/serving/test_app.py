@@ -19,7 +19,7 @@ from alignhmr.core.body.skeleton import JOINTS, KEYPOINTS
 from alignhmr.core.errors import SetupError
 from alignhmr.core.perception.images import decode
 from alignhmr.deployments.serving.build import ServeSettings, assemble
-from alignhmr.deployments.serving.client import Client, RefusedError
+from alignhmr.deployments.serving.client import Client, RefusedError, faces, meshes_cam_m
 from alignhmr.deployments.serving.command import start
 from alignhmr.deployments.serving.schemas import ErrorAnswer, RecoverAnswer
 
@@ -359,9 +359,12 @@ def test_the_shipped_models_answer_over_http_as_they_do_in_process(service, pict
         joints_cam_m = other.hypotheses.joints_cam_m[other.selected]
         np.testing.assert_allclose(person.joints_cam_m, joints_cam_m, atol=1e-5)
     assert client.glb(data)[:4] == b"glTF"
-    with_bvh = client.recover(data, seed=7, hypotheses=6, outputs=["bvh"])
-    for person, other in zip(with_bvh.pictures[0].people, expected, strict=True):
-        assert person.bvh == bvh(motion_of(other, recoverer.body.name), recoverer.body)
+    texts = client.bvh(data, seed=7, hypotheses=6)
+    assert texts == [bvh(motion_of(other, recoverer.body.name), recoverer.body) for other in expected]
+    rich = client.recover(data, seed=7, hypotheses=6, outputs=["hypotheses", "meshes"])
+    assert (faces(rich) == recoverer.body.faces).all()
+    for person, other in zip(rich.pictures[0].people, expected, strict=True):
+        np.testing.assert_allclose(meshes_cam_m(person), recoverer.all_vertices(other), atol=1e-4)
     serve.delete("starter")
 
 
