@@ -1,13 +1,12 @@
 // Shows one photo's answer: everyone over the photo, one person in the round, one hypothesis of the many.
 
-import { element, errorsOf, figure, overallText, parts, rampColor, rampText, scoreStrip, told } from "./confidence.js";
+import { errorsOf, figure, overallText, parts, rampColor, rampText, scoreStrip, told } from "./confidence.js";
 import { save } from "./downloads.js";
+import { element } from "./elements.js";
 import { facesOf, meshesOf, middleOf, spreadOver } from "./meshes.js";
 import { Orbit } from "./orbit.js";
 import { sentence } from "./service.js";
 import { Viewer, photoCamera } from "./viewer.js";
-
-export { element };
 
 // One colour a person: those of the service's overlays (core/synthetic/shading.py).
 const PALETTE = [
@@ -58,8 +57,8 @@ export function showAnswer(wanted) {
   const { answer, picture, people, faces, name, url } = shot;
   const found = counted(people.length);
   $("result-title").textContent = `${name}: ${found}`;
-  const noted = [picture.note, overlay ? null : "this browser has no WebGL 2, and can't draw bodies; the files hold them"];
-  $("note").textContent = noted.filter(Boolean).map(sentence).join(" ");
+  const undrawn = overlay ? null : "this browser has no WebGL 2, and can't draw bodies; the files hold them";
+  $("note").textContent = [picture.note, undrawn].filter(Boolean).map(sentence).join(" ");
   $("photo").src = url;
   $("photo").alt = `${name}, with the bodies of ${found} over it`;
   $("picture").style.setProperty("aspect-ratio", `${picture.width_px} / ${picture.height_px}`);
@@ -68,7 +67,8 @@ export function showAnswer(wanted) {
   for (const viewer of [overlay, round]) viewer?.useFaces(faces);
   const spent = Math.round(answer.timings_ms.total);
   const models = Object.values(answer.models).join(", ");
-  $("origin").textContent = `Seed ${answer.seed}, ${answer.hypotheses} hypotheses, ${spent} ms at the service. ${models}.`;
+  const made = `Seed ${answer.seed}, ${answer.hypotheses} hypotheses, ${spent} ms at the service`;
+  $("origin").textContent = `${made}. ${models}.`;
   $("people").replaceChildren(...people.map(box));
   if (people.length) showPerson();
   else showBodies();

@@ -1,6 +1,7 @@
 // The page: photos are asked about one after the other; answer.js shows what became of one of them.
 
-import { counted, element, showAnswer, takeAnswer } from "./answer.js";
+import { counted, showAnswer, takeAnswer } from "./answer.js";
+import { element } from "./elements.js";
 import { Refused, models, recover, sentence } from "./service.js";
 
 const $ = (id) => document.getElementById(id);
@@ -43,6 +44,10 @@ $("key-form").addEventListener("submit", (event) => {
   learnLimits();
   work();
 });
+$("stop").addEventListener("click", () => {
+  for (const shot of shots) if (shot.state === "waiting") giveUp(shot, stopped(shot));
+  asking?.abort();
+});
 learnLimits();
 
 async function learnLimits() {
@@ -52,7 +57,7 @@ async function learnLimits() {
     if (error.status === 401) askForKey();
     return; // the first photo will tell what else is wrong
   }
-  const [megabytes, megapixels] = [limits.max_image_bytes, limits.max_pixels].map((limit) => Math.round(limit / 1e6));
+  const [megabytes, megapixels] = [limits.max_image_bytes, limits.max_pixels].map(millions);
   $("limits").textContent = `Up to ${megabytes} MB and ${megapixels} megapixels a photo.`;
 }
 
@@ -75,9 +80,11 @@ function add(files) {
   work();
 }
 
+const millions = (count) => Number((count / 1e6).toPrecision(2));
+
 function tooLarge({ name, file }) {
-  const [is, most] = [file.size, limits.max_image_bytes].map((size) => (size / 1e6).toFixed(1));
-  const message = `${name} has ${is} MB, and this service takes ${most} MB. Send a smaller one.`;
+  const [is, most] = [file.size, limits.max_image_bytes].map(millions);
+  const message = `This service takes ${most} MB, and ${name} has ${is} MB. Send a smaller one.`;
   return new Refused(413, { code: "too_large", message, request_id: "" }, null);
 }
 
@@ -88,19 +95,20 @@ function giveUp(shot, error) {
 // One request at a time: the service has others to serve, and an answer takes a fraction of a second.
 async function work() {
   if (asking) return;
+  $("stop").hidden = false;
   for (let shot; (shot = shots.find(({ state }) => state === "waiting")); ) {
     asking = new AbortController();
     Object.assign(shot, { state: "asking", error: null });
     changed(shot);
-    sayWithStop(`Looking at ${shot.name} …`);
+    say(`Looking at ${shot.name} …`);
     try {
-      const busy = (seconds) => sayWithStop(`The service is full. Trying ${shot.name} again in ${seconds} s …`);
+      const busy = (seconds) => say(`The service is full. Trying ${shot.name} again in ${seconds} s …`);
       takeAnswer(shot, await recover(shot.file, options(), key, asking.signal, busy));
       shot.state = "done";
-      $("status").textContent = `${shot.name}: ${counted(shot.people.length)}.`;
+      say(`${shot.name}: ${counted(shot.people.length)}.`);
     } catch (error) {
       giveUp(shot, error.name === "AbortError" ? stopped(shot) : error);
-      $("status").textContent = "";
+      say("");
     }
     asking = null;
     if (shot.error?.status === 401) {
@@ -112,6 +120,7 @@ async function work() {
     const below = $("result").getBoundingClientRect().top > 0.7 * innerHeight;
     if (shot === current && !shot.error && below) $("result").scrollIntoView();
   }
+  $("stop").hidden = true;
 }
 
 function options() {
@@ -121,16 +130,8 @@ function options() {
   return { ...numbers, refine: form.has("refine"), ...(text && { text }) };
 }
 
+const say = (text) => ($("status").textContent = text);
 const stopped = (shot) => new Error(`You stopped before ${shot.name} had an answer.`);
-
-function sayWithStop(text) {
-  const stop = element("button", { type: "button", textContent: "Stop" });
-  stop.addEventListener("click", () => {
-    for (const shot of shots) if (shot.state === "waiting") giveUp(shot, stopped(shot));
-    asking?.abort();
-  });
-  $("status").replaceChildren(text, " ", stop);
-}
 
 function changed(shot) {
   showStrip();

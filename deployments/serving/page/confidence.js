@@ -1,5 +1,7 @@
 // How far to trust a body: a figure, a table by body part, a strip of scores, and what became of the words.
 
+import { drawn, element } from "./elements.js";
+
 // SMPL's joints, in its order, as /v1/models names them.
 export const JOINTS = [
   "pelvis", "left_hip", "right_hip", "spine1", "left_knee", "right_knee", "spine2", "left_ankle", "right_ankle",
@@ -50,7 +52,8 @@ export function figure(person) {
   const places = fitted(person.joints_px, 100, 160, 12);
   const order = errors.map((_, joint) => joint).sort((a, b) => errors[a] - errors[b]);
   const [best, worst] = [order[0], order[order.length - 1]];
-  const said = `Stick figure. Surest is the ${words(best)} (${mm(errors[best])}), least sure the ${words(worst)} (${mm(errors[worst])}).`;
+  const surest = `Surest is the ${words(best)} (${mm(errors[best])})`;
+  const said = `Stick figure. ${surest}, least sure the ${words(worst)} (${mm(errors[worst])}).`;
   const svg = drawn("svg", { class: "figure", viewBox: "0 0 100 160", role: "img", "aria-label": said });
   PARENTS.forEach((parent, joint) => {
     if (parent < 0) return;
@@ -59,7 +62,8 @@ export function figure(person) {
   });
   for (const joint of order) {
     const [cx, cy] = places[joint];
-    const dot = drawn("circle", { cx, cy, r: 2.2 + 2.8 * Math.min(errors[joint] / UNSURE_MM, 1), fill: css(errors[joint]) });
+    const r = 2.2 + 2.8 * Math.min(errors[joint] / UNSURE_MM, 1);
+    const dot = drawn("circle", { cx, cy, r, fill: css(errors[joint]) });
     dot.append(Object.assign(drawn("title", {}), { textContent: `${words(joint)}: ${mm(errors[joint])}` }));
     svg.append(dot);
   }
@@ -75,19 +79,21 @@ export function parts(person) {
   table.append(element("thead"), element("tbody"));
   table.tHead.append(head);
   const cell = (name) => barCell(errors[JOINTS.indexOf(name)], most);
-  for (const name of SINGLE) row(NAMES[name] ?? name, [Object.assign(cell(name), { colSpan: 2 })]);
-  for (const name of PAIRED) row(name, [cell(`left_${name}`), cell(`right_${name}`)]);
-  return table;
-
-  function row(name, cells) {
-    const line = element("tr");
-    line.append(element("th", { scope: "row", textContent: name }), ...cells);
-    table.tBodies[0].append(line);
+  const rows = [
+    ...SINGLE.map((name) => [NAMES[name] ?? name, Object.assign(cell(name), { colSpan: 2 })]),
+    ...PAIRED.map((name) => [name, cell(`left_${name}`), cell(`right_${name}`)]),
+  ];
+  for (const [name, ...cells] of rows) {
+    const row = element("tr");
+    row.append(element("th", { scope: "row", textContent: name }), ...cells);
+    table.tBodies[0].append(row);
   }
+  return table;
 }
 
 function barCell([expected, low, high], most) {
-  const bar = drawn("svg", { class: "error-bar", viewBox: "0 0 100 8", preserveAspectRatio: "none", "aria-hidden": "true" });
+  const box = { class: "error-bar", viewBox: "0 0 100 8", preserveAspectRatio: "none" };
+  const bar = drawn("svg", { ...box, "aria-hidden": "true" });
   if (high !== undefined) bar.append(drawn("rect", { class: "behind", width: (100 * high) / most, height: 8 }));
   bar.append(drawn("rect", { width: (100 * expected) / most, height: 8, fill: css(expected) }));
   const cell = element("td");
@@ -107,56 +113,55 @@ export function scoreStrip(person, order, rank, chosen) {
   const svg = drawn("svg", { class: "score-strip", viewBox: "0 0 300 56", "aria-hidden": "true" });
   order.forEach((index, place) => {
     const height = 6 + 34 * (high > low ? (scores[place] - low) / (high - low) : 1);
-    const kind = ["score", index === person.selected && "answer", place === rank && "shown"].filter(Boolean).join(" ");
-    const bar = drawn("rect", { class: kind, x: place * step + step * 0.1, y: 44 - height, width: step * 0.8, height, rx: 1.5 });
+    const kind = `score ${index === person.selected ? "answer" : ""} ${place === rank ? "shown" : ""}`;
+    const box = { x: (place + 0.1) * step, y: 44 - height, width: step * 0.8, height, rx: 1.5 };
+    const bar = drawn("rect", { class: kind, ...box });
     // The whole column can be pressed; the slider is what keys use.
-    const place_ = drawn("rect", { class: "column", x: place * step, y: 0, width: step, height: 56 });
-    place_.addEventListener("click", () => chosen(place));
-    svg.append(bar, place_);
-    if (index === person.selected) svg.append(drawn("circle", { class: "mark-answer", cx: (place + 0.5) * step, cy: 51, r: 3 }));
+    const column = drawn("rect", { class: "column", x: place * step, y: 0, width: step, height: 56 });
+    column.addEventListener("click", () => chosen(place));
+    svg.append(bar, column);
+    if (index !== person.selected) return;
+    svg.append(drawn("circle", { class: "mark-answer", cx: (place + 0.5) * step, cy: 51, r: 3 }));
   });
   return svg;
 }
 
 // What was understood of the text, and how much of it the body plainly shows.
 export function told(refinement) {
-  const lines = [element("h3", { textContent: refinement.told_after === null ? "Drawn to what was seen" : "What you said" })];
+  const title = refinement.told_after === null ? "Drawn to what was seen" : "What you said";
+  const lines = [element("h3", { textContent: title })];
   const say = (text, className = "") => lines.push(element("p", { textContent: text, className }));
   const facts = Object.entries(refinement.told);
   if (refinement.told_after !== null) {
-    const [before, after] = [refinement.told_before, refinement.told_after].map((share) => Math.round(share * facts.length));
+    const count = (share) => Math.round(share * facts.length);
+    const [before, after] = [count(refinement.told_before), count(refinement.told_after)];
     const meter = element("meter", { min: 0, max: 1, value: refinement.told_after });
     meter.setAttribute("aria-label", "Agreement of the body with what you said");
     lines.push(meter);
     say(`${after} of ${facts.length} things you said are plainly shown; ${before} before you said so.`);
     const list = element("dl", { className: "facts-told" });
     for (const [fact, category] of facts) {
-      list.append(element("dt", { textContent: fact.replaceAll("_", " ") }), element("dd", { textContent: category.replaceAll("_", " ") }));
+      const [what, how] = [fact, category].map((name) => name.replaceAll("_", " "));
+      list.append(element("dt", { textContent: what }), element("dd", { textContent: how }));
     }
     lines.push(list);
   }
   if (refinement.unread.length) say(`Not understood: ${refinement.unread.join("; ")}.`, "bad");
   if (refinement.contradictions.length) say(`Can't all be true: ${refinement.contradictions.join("; ")}.`, "bad");
   const [off, now] = [refinement.off_before, refinement.off_after].map((share) => (100 * share).toFixed(1));
-  say(`Keypoints are ${now} % of the crop's side off, and were ${off} %; joints went ${mm(refinement.moved_mm)}.`, "quiet");
+  const went = `joints went ${mm(refinement.moved_mm)}`;
+  say(`Keypoints are ${now} % of the crop's side off, and were ${off} %; ${went}.`, "quiet");
   return lines;
-}
-
-export function element(name, properties = {}) {
-  return Object.assign(document.createElement(name), properties);
 }
 
 const words = (joint) => JOINTS[joint].replace("_", " ");
 
-function drawn(name, attributes) {
-  const made = document.createElementNS("http://www.w3.org/2000/svg", name);
-  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
-  return made;
-}
-
 function fitted(points, width, height, margin) {
   const [xs, ys] = [0, 1].map((axis) => points.map((point) => point[axis]));
   const [left, right, top, bottom] = [Math.min(...xs), Math.max(...xs), Math.min(...ys), Math.max(...ys)];
-  const scale = Math.min((width - 2 * margin) / Math.max(right - left, 1e-6), (height - 2 * margin) / Math.max(bottom - top, 1e-6));
-  return points.map(([x, y]) => [(x - (left + right) / 2) * scale + width / 2, (y - (top + bottom) / 2) * scale + height / 2]);
+  const across = (width - 2 * margin) / Math.max(right - left, 1e-6);
+  const scale = Math.min(across, (height - 2 * margin) / Math.max(bottom - top, 1e-6));
+  return points.map(([x, y]) => [
+    (x - (left + right) / 2) * scale + width / 2, (y - (top + bottom) / 2) * scale + height / 2,
+  ]);
 }

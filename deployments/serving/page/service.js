@@ -12,7 +12,7 @@ export class Refused extends Error {
 
 export const models = (key) => ask("v1/models", { headers: authorization(key) });
 
-// Everyone in one photo. While the service is full, waits as long as it says and calls waiting(seconds left).
+// Everyone in one photo. While the service is full, calls waiting(seconds), waits as long as it said, and asks again.
 export async function recover(photo, options, key, signal, waiting) {
   for (let attempt = 1; ; attempt++) {
     const body = new FormData();
@@ -24,10 +24,9 @@ export async function recover(photo, options, key, signal, waiting) {
     } catch (error) {
       const busy = error instanceof Refused && (error.status === 503 || error.status === 429);
       if (!busy || error.retryAfterS === null || attempt === TRIES) throw error;
-      for (let left = Math.max(error.retryAfterS, 1); left > 0; left--) {
-        waiting(left);
-        await pause(1000, signal);
-      }
+      const seconds = Math.max(error.retryAfterS, 1);
+      waiting(seconds);
+      await pause(1000 * seconds, signal);
     }
   }
 }

@@ -81,7 +81,8 @@ export class Viewer {
     gl.uniformMatrix4fv(gl.getUniformLocation(program, "view"), false, view);
     gl.uniformMatrix4fv(gl.getUniformLocation(program, "projection"), false, projection);
     // Solid bodies first: ghosts are seen where they part from them.
-    for (const { mesh, color, alpha = 1, shift = [0, 0, 0] } of [...bodies].sort((a, b) => (b.alpha ?? 1) - (a.alpha ?? 1))) {
+    const solidFirst = [...bodies].sort((a, b) => (b.alpha ?? 1) - (a.alpha ?? 1));
+    for (const { mesh, color, alpha = 1, shift = [0, 0, 0] } of solidFirst) {
       gl.depthMask(alpha === 1);
       gl.uniform1f(gl.getUniformLocation(program, "alpha"), alpha);
       gl.uniform3f(gl.getUniformLocation(program, "shift"), ...shift);

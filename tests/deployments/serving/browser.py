@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import time
 from base64 import b64decode
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -41,12 +42,13 @@ class Browser:
             time.sleep(0.05)
         port, path = told.read_text().split()
         self._root = f"ws://127.0.0.1:{port}"
-        self._control = Tab(connect(self._root + path, max_size=None))
+        self._sockets = ExitStack()
+        self._control = self._tab(path)
 
     def open(self, url: str, *, width: int = 1280, height: int = 900, **media: str) -> "Tab":
         """A tab that shows the address; ``media`` are features such as ``prefers_color_scheme``."""
         target = self._control.send("Target.createTarget", url="about:blank")["targetId"]
-        tab = Tab(connect(f"{self._root}/devtools/page/{target}", max_size=None))
+        tab = self._tab(f"/devtools/page/{target}")
         for domain in ("Page", "Runtime", "Log", "Network", "DOM"):
             tab.send(f"{domain}.enable")
         tab.resize(width, height)
@@ -59,6 +61,12 @@ class Browser:
     def close(self) -> None:
         self._control.send("Browser.close")
         self._process.wait(20)
+        self._sockets.close()
+
+    def _tab(self, path: str) -> "Tab":
+        # Without pings: a tab that draws in software is slow to answer them.
+        socket = connect(self._root + path, max_size=None, ping_interval=None)
+        return Tab(self._sockets.enter_context(socket))
 
 
 class Tab:
@@ -146,10 +154,9 @@ class Tab:
             mobile=False,
         )
 
-    def screenshot(self, clip: dict[str, float] | None = None) -> bytes:
-        """PNG of what is in the window, or of a part of the page."""
-        extra = {"clip": {**clip, "scale": 1}, "captureBeyondViewport": True} if clip else {}
-        return b64decode(self.send("Page.captureScreenshot", format="png", **extra)["data"])
+    def screenshot(self) -> bytes:
+        """PNG of what is in the window."""
+        return b64decode(self.send("Page.captureScreenshot", format="png")["data"])
 
     def _note(self, method: str | None, about: dict[str, Any]) -> None:
         if method == "Network.requestWillBeSent":
