@@ -154,8 +154,6 @@ def recover_people(
 ) -> tuple[list[Recovery], list[str]]:
     """Everyone in the picture, and why some could not be recovered. NoPersonError where nobody remains."""
     people = prompts.people_of(recoverer, picture, options.boxes, options.keypoints)
-    if not people:
-        check_somebody(0, [])
     prompts.check_who_is_meant(options.prompt, len(people))
     camera = intrinsics_for(*picture.size, exif_focal_px=picture.exif_focal_px, focal_px=options.focal_px)
     recoveries, left_out = [], []

@@ -1,6 +1,6 @@
 // Asks the service. What it refuses becomes an error whose message is for people.
 
-const TRIES = 5;
+const TRIES = 10;
 const OUTPUTS = "json,hypotheses,meshes,glb,bvh";
 
 export class Refused extends Error {

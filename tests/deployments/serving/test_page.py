@@ -388,7 +388,7 @@ def test_refusals_are_told_with_what_to_do(browser, stand_in, photo):
     tab.choose("#files", photo())
     tab.wait("document.getElementById('status').innerText.includes('again in 1 s')")
     tab.wait(DONE)
-    stand_in.script = [busy] * 5
+    stand_in.script = [busy] * 9
     click(tab, "#again")
     tab.wait("document.getElementById('status').innerText.includes('again in 1 s')")
     click(tab, "#stop")
