@@ -146,21 +146,11 @@ class Recoverer:
         ``body`` may be another resolution of the same body model.
         """
         index = recovery.selected if index is None else index
-        return self._vertices(recovery, slice(index, index + 1), body or self.body)[0]
+        return _vertices(recovery, slice(index, index + 1), body or self.body)[0]
 
     def all_vertices(self, recovery: Recovery) -> np.ndarray:
         """Mesh of every hypothesis, camera frame, metres, (hypotheses, vertices, 3)."""
-        return self._vertices(recovery, slice(None), self.body)
-
-    @staticmethod
-    def _vertices(recovery: Recovery, which: slice, body: BodyModel) -> np.ndarray:
-        from alignhmr.core.geometry.rotations import axis_angle_to_matrix
-
-        hyps = recovery.hypotheses
-        rotations = axis_angle_to_matrix(torch.from_numpy(hyps.pose_aa[which]))
-        with torch.no_grad():
-            vertices = body.vertices(rotations, torch.from_numpy(hyps.betas[which]))
-        return vertices.cpu().numpy() + hyps.transl_cam_m[which, None]
+        return _vertices(recovery, slice(None), self.body)
 
     @torch.no_grad()
     def hypothesise(self, request: RecoveryRequest) -> tuple[Sight, Bodies]:
@@ -368,3 +358,13 @@ def resolve_device(name: str) -> str:
 
 def _array(tensor: Float[Tensor, "..."]) -> np.ndarray:
     return tensor.detach().cpu().numpy().astype(np.float32)
+
+
+def _vertices(recovery: Recovery, which: slice, body: BodyModel) -> np.ndarray:
+    from alignhmr.core.geometry.rotations import axis_angle_to_matrix
+
+    hyps = recovery.hypotheses
+    rotations = axis_angle_to_matrix(torch.from_numpy(hyps.pose_aa[which]))
+    with torch.no_grad():
+        vertices = body.vertices(rotations, torch.from_numpy(hyps.betas[which]))
+    return vertices.cpu().numpy() + hyps.transl_cam_m[which, None]
