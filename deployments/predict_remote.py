@@ -16,6 +16,7 @@ import numpy as np
 from rich.console import Console
 
 from alignhmr.core.errors import AlignhmrError, InputError
+from alignhmr.core.records import RefinementReport
 from alignhmr.core.synthetic.shading import palette_color
 from alignhmr.deployments.predict_files import (
     CONVENTIONS,
@@ -38,6 +39,7 @@ from alignhmr.deployments.serving.schemas import (
     PersonAnswer,
     PictureAnswer,
     RecoverAnswer,
+    RefinementAnswer,
 )
 
 RETRIES = 20
@@ -158,7 +160,7 @@ def as_json(answer: RecoverAnswer, runs: ModelsAnswer, name: str) -> dict[str, A
     }
 
 
-def all_hypotheses(people: Sequence[PersonAnswer]) -> dict[str, np.ndarray]:
+def all_hypotheses(people: Sequence[PersonAnswer]) -> dict[str, Any]:
     """What ``predict.all_hypotheses`` gives, (people, hypotheses, ...), to the decimals of an answer."""
     arrays = {
         name: np.array([getattr(person.hypotheses, name) for person in people], np.float32)
@@ -199,8 +201,11 @@ def _line(photo: Path, seen: PictureAnswer, seconds: float, written: Sequence[Pa
     if any(person.refinement for person in seen.people):
         from alignhmr.deployments import prompts
 
-        refined = "".join(
-            prompts.in_words(one.refinement) for one in seen.people if one.refinement is not None
-        )
+        refined = "".join(prompts.in_words(_report(one.refinement)) for one in seen.people if one.refinement)
     errors = [person.expected_error_mm for person in seen.people]
     return line(photo, errors, seen.left_out, refined, seconds, written)
+
+
+def _report(told: RefinementAnswer) -> RefinementReport:
+    lists = {"unread": tuple(told.unread), "contradictions": tuple(told.contradictions)}
+    return RefinementReport(**(told.model_dump() | lists))

@@ -3,6 +3,7 @@
 import io
 import json
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -95,7 +96,7 @@ def test_words_boxes_and_keypoints_reach_the_service(url, photo, local, tmp_path
         {"text": "the left arm is raised straight up", "boxes": [(0, 0, 120, 200)]},
     ):
         told = []
-        for name, run in (("here", local), ("there", lambda *a, **o: predict_remote.run(*a, url, **o))):
+        for name, run in (("here", local), ("there", partial(predict_remote.run, url=url))):
             (result,) = run([photo(2)], tmp_path / name, formats=["json"], hypotheses=4, **options)
             (person,) = json.loads(result.files[0].read_text())["people"]
             told.append(person)
