@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 
 import numpy as np
+import torch
 
 from alignhmr.core.body.skeleton import KEYPOINTS
 from alignhmr.core.errors import InputError
@@ -43,12 +44,21 @@ class FakeDetector:
         ]
 
 
+class FakeBody:
+    """A pyramid, and a skeleton like a flight of stairs."""
+
+    name, num_vertices = "fake-body", 4
+    faces = np.array([[0, 1, 2], [0, 2, 3], [0, 3, 1], [1, 3, 2]])
+
+    def kinematics(self, rotations: torch.Tensor, betas: torch.Tensor) -> SimpleNamespace:
+        return SimpleNamespace(joints=torch.arange(72.0).reshape(24, 3) / 10)
+
+
 class FakeRecoverer:
     def __init__(self) -> None:
         # The pid among the models lets a test say which process answered.
         self.models = {"body": "fake-body:0", "detector": "fake:0", "base": "fake:1", "pid": str(os.getpid())}
-        faces = np.array([[0, 1, 2], [0, 2, 3], [0, 3, 1], [1, 3, 2]])
-        self.body = SimpleNamespace(name="fake-body", faces=faces, num_vertices=4)
+        self.body = FakeBody()
         self.detector = FakeDetector()
 
     def find(self, picture: Picture) -> list[Person]:
