@@ -96,13 +96,13 @@ def run(
                 written = write_answer(answer, runs, photo, out / name, formats)
             except InputError as error:
                 results.append(PhotoResult(photo, error=error))
-                text_of = f"{photo.name}: {error}"
+                said = f"{photo.name}: {error}"
             else:
                 (seen,) = answer.pictures
                 results.append(PhotoResult(photo, tuple(seen.people), tuple(written)))
-                text_of = _line(photo, seen, time.perf_counter() - started, written)
+                said = _line(photo, seen, time.perf_counter() - started, written)
             if results[-1].error is None or len(files) > 1:  # the only one's error is what is raised
-                console.print(text_of, markup=False, style="red" if results[-1].error else None)
+                console.print(said, markup=False, style="red" if results[-1].error else None)
     raise_if_all_failed(files, [result.error for result in results])
     return results
 
