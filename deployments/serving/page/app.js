@@ -57,6 +57,7 @@ async function learnLimits() {
     if (error.status === 401) askForKey();
     return; // the first photo will tell what else is wrong
   }
+  $("key-form").hidden = true;
   const [megabytes, megapixels] = [limits.max_image_bytes, limits.max_pixels].map(millions);
   $("limits").textContent = `Up to ${megabytes} MB and ${megapixels} megapixels a photo.`;
 }
