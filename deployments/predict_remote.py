@@ -207,5 +207,6 @@ def _line(photo: Path, seen: PictureAnswer, seconds: float, written: Sequence[Pa
 
 
 def _report(told: RefinementAnswer) -> RefinementReport:
-    lists = {"unread": tuple(told.unread), "contradictions": tuple(told.contradictions)}
-    return RefinementReport(**(told.model_dump() | lists))
+    values: dict[str, Any] = told.model_dump()
+    values |= {name: tuple(values[name]) for name in ("unread", "contradictions")}
+    return RefinementReport(**values)
