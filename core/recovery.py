@@ -149,15 +149,12 @@ class Recoverer:
 
         ``body`` may be another resolution of the same body model.
         """
-        from alignhmr.core.geometry.rotations import axis_angle_to_matrix
-
-        hyps = recovery.hypotheses
         index = recovery.selected if index is None else index
-        rotations = axis_angle_to_matrix(torch.from_numpy(hyps.pose_aa[index]))
-        model = body or self.body
-        with torch.no_grad():
-            vertices = model.vertices(rotations[None], torch.from_numpy(hyps.betas[index])[None])[0]
-        return vertices.cpu().numpy() + hyps.transl_cam_m[index]
+        return _vertices(recovery, slice(index, index + 1), body or self.body)[0]
+
+    def all_vertices(self, recovery: Recovery) -> np.ndarray:
+        """Mesh of every hypothesis, camera frame, metres, (hypotheses, vertices, 3)."""
+        return _vertices(recovery, slice(None), self.body)
 
     @torch.no_grad()
     def hypothesise(self, request: RecoveryRequest) -> tuple[Sight, Bodies]:
@@ -384,3 +381,13 @@ def resolve_device(name: str) -> str:
 
 def _array(tensor: Float[Tensor, "..."]) -> np.ndarray:
     return tensor.detach().cpu().numpy().astype(np.float32)
+
+
+def _vertices(recovery: Recovery, which: slice, body: BodyModel) -> np.ndarray:
+    from alignhmr.core.geometry.rotations import axis_angle_to_matrix
+
+    hyps = recovery.hypotheses
+    rotations = axis_angle_to_matrix(torch.from_numpy(hyps.pose_aa[which]))
+    with torch.no_grad():
+        vertices = body.vertices(rotations, torch.from_numpy(hyps.betas[which]))
+    return vertices.cpu().numpy() + hyps.transl_cam_m[which, None]

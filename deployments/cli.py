@@ -29,6 +29,7 @@ from alignhmr.deployments.cli_options import (
     Threads,
     parse_box,
     parse_formats,
+    refuse_given,
     show_version,
 )  # fmt: skip
 from alignhmr.deployments.cli_serving import keys_app, promote
@@ -147,6 +148,7 @@ app.command()(improve)
 
 @app.command()
 def predict(
+    context: typer.Context,
     photos: Annotated[list[Path], typer.Argument(help="Photos.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the answers.")],
     hypotheses: Hypotheses = 20,
@@ -183,10 +185,25 @@ def predict(
         Path | None,
         typer.Option(help="JSON that predict wrote, its keypoints_px put right; refines towards them."),
     ] = None,
+    server: Annotated[
+        str | None, typer.Option(help="URL of an `alignhmr serve` that answers in place of this process.")
+    ] = None,
+    api_key: Annotated[
+        str | None, typer.Option(help="The key that --server wants.", envvar="ALIGNHMR_API_KEY")
+    ] = None,
 ) -> None:
-    """Recover everyone in a few photos, in this process, without Ray."""
+    """Recover everyone in a few photos, in this process, without Ray; or by a service."""
     boxes = [parse_box(text) for text in box or []]
     formats = tuple(parse_formats(format_))
+    if server is not None:
+        refuse_given(context, "resolution", "detector", "device", "base", "scorer", "body", "threads")
+        from alignhmr.deployments import predict_remote
+
+        predict_remote.run(
+            photos, out, server, api_key=api_key, hypotheses=hypotheses, seed=seed, focal_px=focal, boxes=boxes,
+            formats=formats, refine=refine, text=text, keypoints=keypoints,
+        )  # fmt: skip
+        return
     from alignhmr.deployments.predict import run
 
     run(

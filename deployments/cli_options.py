@@ -101,6 +101,14 @@ def invocation() -> str:
     return shlex.quote(str(program.relative_to(here) if program.is_relative_to(here) else program))
 
 
+def refuse_given(context: typer.Context, *names: str) -> None:
+    """What a service has decided can't be chosen beside --server."""
+    for name in names:
+        source = context.get_parameter_source(name)
+        if source is not None and source.name == "COMMANDLINE":
+            raise typer.BadParameter(f"--{name} is settled by the service; leave it out, or --server")
+
+
 def parse_box(text: str) -> tuple[float, float, float, float]:
     try:
         x0, y0, x1, y1 = (float(part) for part in text.split(","))

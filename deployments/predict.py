@@ -8,7 +8,6 @@ itself.
 
 import json
 import time
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -21,48 +20,35 @@ from rich.console import Console
 
 from alignhmr.core.body.meshes import glb, write_obj
 from alignhmr.core.body.model import BodyModel, Resolution
-from alignhmr.core.body.motion_files import Motion, write_bvh
+from alignhmr.core.body.motion_files import motion_of, write_bvh
 from alignhmr.core.body.skeleton import JOINTS, KEYPOINTS
-from alignhmr.core.errors import AlignhmrError, InputError, NoPersonError
+from alignhmr.core.errors import AlignhmrError, InputError
 from alignhmr.core.geometry.cameras import intrinsics_for
 from alignhmr.core.perception.detector import own_threads
-from alignhmr.core.perception.images import decode, iter_image_files
+from alignhmr.core.perception.images import decode
 from alignhmr.core.records import Hypotheses, Intrinsics, Picture, Recovery
 from alignhmr.core.recovery import Recoverer, RecoveryRequest
 from alignhmr.core.refinement import Prompt
 from alignhmr.core.synthetic.overlay import overlay
 from alignhmr.core.synthetic.shading import palette_color, to_linear
 from alignhmr.deployments import prompts, torchvision_shim
+from alignhmr.deployments.predict_files import (
+    CONVENTIONS,
+    ENDINGS,
+    check_somebody,
+    checked_boxes,
+    checked_formats,
+    expanded,
+    line,
+    output_names,
+    raise_if_all_failed,
+    read,
+    writable,
+)
 from alignhmr.deployments.version import package_version
 
-FORMATS: tuple[str, ...] = ("json", "overlay", "glb", "obj", "npz", "bvh")
-_ENDINGS = {
-    "json": ".json", "overlay": "_overlay.png", "glb": ".glb", "obj": ".obj", "npz": "_hypotheses.npz",
-}  # fmt: skip
 MAX_OVERLAY_SIDE_PX = 2048
 """A PNG of 12 megapixels takes seconds to write and is looked at scaled down."""
-
-CONVENTIONS = {
-    "pixels": "of the upright picture (EXIF orientation applied), x right, y down, origin in the top left corner",
-    "camera_frame": "x right, y down, z forward; metres",
-    "pose_aa": "24 SMPL joint rotations, axis-angle, radians, relative to the parent; the first is the root in"
-    " the camera frame",
-    "betas": "10 shape coefficients of body_model, standard deviations; another body model's differ",
-    "transl_cam_m": "added to every vertex and joint of the posed model",
-    "joint_spread_mm": "standard deviation over the hypotheses of each root-relative joint; larger is less certain;"
-    " 0 where there is one hypothesis, which tells nothing",
-    "joint_error_mm": "expected error of each root-relative joint and the two ends of its 90 % interval, calibrated on"
-    " held-out people as the base model's card says; null where the base model was never calibrated",
-    "score": "larger is better; comparable within one person only",
-    "hypothesis_scores": "score of every hypothesis, in the order they were drawn; 0 is the noise-free one",
-    "selected": "which of them is told here: from 8 on the last, the mean of the noise-free one and the best-scored",
-    "expected_error_mm": "the scorer's estimate of the mean joint error",
-    "error_interval_mm": "ends of the 90 % interval of that error; null where the scorer was never calibrated",
-    "refinement": "null unless it was asked for; off_before and off_after: mean distances of keypoints of the"
-    " unguided zero-noise answer, and of this answer, from those that were seen or given, over the crop's side;"
-    " told_before and told_after: shares of what was said that those two plainly show; fell_back: hypotheses that"
-    " stayed as they were drawn, by reason",
-}
 
 
 @dataclass(frozen=True)
@@ -120,13 +106,13 @@ def run(
     Raises where nothing can be done at all: no picture, an output folder that can't be written, a missing
     model, or not one photo with an answer.
     """
-    files = _expanded(photos)
+    files = expanded(photos)
     options = Options(
-        hypotheses, seed, focal_px, _checked_boxes(boxes, len(files)), _checked_formats(formats),
+        hypotheses, seed, focal_px, checked_boxes(boxes, len(files)), checked_formats(formats),
         prompts.prompt_of(refine, text, given_keypoints=keypoints is not None),
         prompts.given_keypoints(keypoints, len(files), len(boxes)),
     )  # fmt: skip
-    out = _writable(Path(out))
+    out = writable(Path(out))
     console = Console(highlight=False, soft_wrap=True)
     # Torch's networks are small: a second thread costs more in waiting than it saves, most of all on a busy machine.
     torch.set_num_threads(1)
@@ -141,11 +127,11 @@ def run(
         if body == "open" and mesh_body.resolution != resolution:
             mesh_body = BodyModel.load(body, resolution)
     results = []
-    for photo, name in zip(files, _output_names(files), strict=True):
+    for photo, name in zip(files, output_names(files), strict=True):
         results.append(answer_photo(recoverer, mesh_body, photo, out, name, options))
         if results[-1].error is None or len(files) > 1:  # the only one's error is what is raised
             console.print(summary(results[-1]), markup=False, style="red" if results[-1].error else None)
-    _raise_if_all_failed(results)
+    raise_if_all_failed(files, [result.error for result in results])
     return results
 
 
@@ -155,7 +141,7 @@ def answer_photo(
     """One photo's answer, written; its failure is returned, not raised, so that the others go on."""
     started = time.perf_counter()
     try:
-        picture = decode(_read(photo))
+        picture = decode(read(photo))
         recoveries, left_out = recover_people(recoverer, picture, options)
         files = write_answer(recoverer, mesh_body, picture, recoveries, left_out, photo, out / name, options)
     except InputError as error:
@@ -168,8 +154,6 @@ def recover_people(
 ) -> tuple[list[Recovery], list[str]]:
     """Everyone in the picture, and why some could not be recovered. NoPersonError where nobody remains."""
     people = prompts.people_of(recoverer, picture, options.boxes, options.keypoints)
-    if not people:
-        raise NoPersonError("nobody was found; if there is someone, say where with --box x0,y0,x1,y1")
     prompts.check_who_is_meant(options.prompt, len(people))
     camera = intrinsics_for(*picture.size, exif_focal_px=picture.exif_focal_px, focal_px=options.focal_px)
     recoveries, left_out = [], []
@@ -180,11 +164,7 @@ def recover_people(
             recoveries += recoverer.recover_batch([request])
         except InputError as error:
             left_out.append(str(error))
-    if not recoveries:
-        raise NoPersonError(
-            f"{len(people)} found, but none could be recovered: {left_out[0]}; say where the whole person is with"
-            " --box x0,y0,x1,y1"
-        )
+    check_somebody(len(recoveries), left_out)
     return recoveries, left_out
 
 
@@ -199,7 +179,7 @@ def write_answer(
     options: Options,
 ) -> list[Path]:
     """Writes the files of one photo and says which, in the order of FORMATS."""
-    files = {one: stem.with_name(stem.name + _ENDINGS[one]) for one in options.formats if one in _ENDINGS}
+    files = {one: stem.with_name(stem.name + ENDINGS[one]) for one in options.formats if one in ENDINGS}
     if "json" in files:
         answer = as_json(recoverer, picture, recoveries, left_out, photo.name, options)
         files["json"].write_text(json.dumps(answer, indent=1, allow_nan=False) + "\n", encoding="utf-8")
@@ -221,13 +201,8 @@ def write_answer(
     if "bvh" in options.formats:
         for number, recovery in enumerate(recoveries, start=1):
             written.append(stem.with_name(f"{stem.name}_person{number}.bvh"))
-            write_bvh(_motion(recovery, recoverer.body.name), recoverer.body, written[-1])
+            write_bvh(motion_of(recovery, recoverer.body.name), recoverer.body, written[-1])
     return written
-
-
-def _motion(recovery: Recovery, body_model: str) -> Motion:
-    hyps, one = recovery.hypotheses, slice(recovery.selected, recovery.selected + 1)
-    return Motion(body_model, hyps.pose_aa[one], hyps.betas[recovery.selected], hyps.transl_cam_m[one])
 
 
 def all_hypotheses(recoveries: Sequence[Recovery]) -> dict[str, Any]:
@@ -320,86 +295,9 @@ def summary(result: PhotoResult) -> str:
     """One line for the terminal."""
     if result.error is not None:
         return f"{result.photo.name}: {result.error}"
-    people = len(result.recoveries)
     errors = [r.hypotheses.expected_error_mm[r.selected] for r in result.recoveries]
-    expected = ", ".join(f"{error:.0f}" for error in errors)
-    skipped = f", {len(result.left_out)} left out ({result.left_out[0]})" if result.left_out else ""
     refined = "".join(prompts.in_words(r.refinement) for r in result.recoveries if r.refinement is not None)
-    return (
-        f"{result.photo.name}: {people} {'person' if people == 1 else 'people'}{skipped},"
-        f" expected error {expected} mm{refined}, {result.seconds:.2f} s ->"
-        f" {', '.join(file.name for file in result.files)}"
-    )
-
-
-def _expanded(photos: Sequence[Path]) -> list[Path]:
-    if not photos:
-        raise InputError("no photo was given; name at least one picture or folder")
-    files: list[Path] = []
-    for photo in map(Path, photos):
-        files += iter_image_files(photo) if photo.is_dir() else [photo]
-    return files
-
-
-def _read(photo: Path) -> bytes:
-    try:
-        return photo.read_bytes()
-    except OSError as error:
-        raise InputError(f"{photo} can't be read: {error.strerror or error}; check the path") from error
-
-
-def _writable(out: Path) -> Path:
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(
-            f"the output folder {out} can't be made: {error.strerror or error}; give another with --out"
-        ) from error
-    return out
-
-
-def _output_names(files: Sequence[Path]) -> list[str]:
-    """A name for each photo's outputs: its stem, with the ending and a number where that is taken."""
-    shared = Counter(file.stem for file in files)
-    names: list[str] = []
-    for file in files:
-        wanted = file.stem if shared[file.stem] == 1 else f"{file.stem}_{file.suffix.lstrip('.')}"
-        name, number = wanted, 1
-        while name in names:
-            number += 1
-            name = f"{wanted}_{number}"
-        names.append(name)
-    return names
-
-
-def _checked_formats(formats: Sequence[str]) -> tuple[str, ...]:
-    unknown = [one for one in formats if one not in FORMATS]
-    if unknown or not formats:
-        seen = f"format {unknown[0]!r} is unknown" if unknown else "no output format was given"
-        raise InputError(f"{seen}; choose from {', '.join(FORMATS)}")
-    return tuple(one for one in FORMATS if one in formats)
-
-
-def _checked_boxes(
-    boxes: Sequence[Sequence[float]], photos: int
-) -> tuple[tuple[float, float, float, float], ...]:
-    if boxes and photos != 1:
-        raise InputError(f"boxes were given with {photos} photos; give one photo, the boxes belong to it")
-    for box in boxes:
-        if len(box) != 4 or not np.isfinite(box).all() or box[2] <= box[0] or box[3] <= box[1]:
-            raise InputError(f"box {list(box)} is not x0, y0, x1, y1 in pixels with x1 > x0 and y1 > y0")
-    return tuple((float(x0), float(y0), float(x1), float(y1)) for x0, y0, x1, y1 in boxes)
-
-
-def _raise_if_all_failed(results: Sequence[PhotoResult]) -> None:
-    errors = [result.error for result in results if result.error is not None]
-    if len(errors) < len(results):
-        return
-    first = errors[0]
-    if len(errors) == 1:
-        raise type(first)(f"{results[0].photo.name}: {first}", code=first.code)
-    kind = type(first) if all(type(error) is type(first) for error in errors) else InputError
-    raise kind(f"none of {len(errors)} photos gave an answer; the first, {results[0].photo.name}: {first}")
+    return line(result.photo, errors, result.left_out, refined, result.seconds, result.files)
 
 
 def _listed(values: np.ndarray, decimals: int) -> list:

@@ -5,6 +5,7 @@ body model mean something else in another. BVH is for animation programs: a skel
 bone lengths, without a surface.
 """
 
+import io
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from alignhmr.core.body.model import BodyModel
 from alignhmr.core.body.skeleton import JOINTS, PARENTS
 from alignhmr.core.errors import CompatibilityError, InputError
 from alignhmr.core.geometry.rotations import axis_angle_to_matrix
+from alignhmr.core.records import Recovery
 
 FORMAT = "alignhmr-motion"
 VERSION = 1
@@ -64,6 +66,12 @@ class Motion:
             raise InputError(f"The frame of a motion is {self.frame!r}, wanted one of {list(TO_Y_UP)}.")
         if self.fps is not None and not (np.isfinite(self.fps) and self.fps > 0):
             raise InputError(f"The fps of a motion is {self.fps}, wanted a positive number or none.")
+
+
+def motion_of(recovery: Recovery, body_model: str) -> Motion:
+    """The selected answer as a motion of one frame."""
+    hyps, one = recovery.hypotheses, slice(recovery.selected, recovery.selected + 1)
+    return Motion(body_model, hyps.pose_aa[one], hyps.betas[recovery.selected], hyps.transl_cam_m[one])
 
 
 def require_body(motion: Motion, body: BodyModel) -> None:
@@ -127,7 +135,14 @@ def read_motion(path: Path) -> Motion:
 
 
 def write_bvh(motion: Motion, body: BodyModel, path: Path, *, units_per_m: float = 1.0) -> None:
-    """Save as BVH: y up, z forward, metres (or `units_per_m=100`, for programs that expect centimetres).
+    """Save as BVH what `bvh` gives."""
+    text = bvh(motion, body, units_per_m=units_per_m)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="ascii")
+
+
+def bvh(motion: Motion, body: BodyModel, *, units_per_m: float = 1.0) -> str:
+    """A BVH file's text: y up, z forward, metres (or `units_per_m=100`, for programs that expect centimetres).
 
     Channels are Z, Y, X rotations in degrees, with angles continuous over the frames. Raises
     CompatibilityError if the motion was made with another body model.
@@ -142,11 +157,11 @@ def write_bvh(motion: Motion, body: BodyModel, path: Path, *, units_per_m: float
     # The order of the channels is that of the hierarchy's text, which goes depth first.
     order, hierarchy = _hierarchy(joints)
     channels = np.concatenate([root, angles[:, order].reshape(len(angles), -1)], axis=1)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", encoding="ascii") as stream:
-        stream.write("\n".join(["HIERARCHY", *hierarchy, "MOTION", f"Frames: {len(channels)}"]))
-        stream.write(f"\nFrame Time: {1 / (motion.fps or _DEFAULT_FPS):.8f}\n")
-        np.savetxt(stream, channels, fmt="%.6f")
+    stream = io.StringIO()
+    stream.write("\n".join(["HIERARCHY", *hierarchy, "MOTION", f"Frames: {len(channels)}"]))
+    stream.write(f"\nFrame Time: {1 / (motion.fps or _DEFAULT_FPS):.8f}\n")
+    np.savetxt(stream, channels, fmt="%.6f")
+    return stream.getvalue()
 
 
 def _hierarchy(joints: np.ndarray) -> tuple[list[int], list[str]]:

@@ -3,6 +3,7 @@
 import base64
 import io
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 
@@ -13,12 +14,14 @@ from alignhmr.core.body.meshes import glb
 from alignhmr.core.body.skeleton import JOINTS, KEYPOINTS
 from alignhmr.core.errors import InputError, NoPersonError
 from alignhmr.core.perception.images import decode
-from alignhmr.core.records import Intrinsics, Recovery
+from alignhmr.core.records import Hypotheses, Intrinsics
 from alignhmr.core.synthetic.overlay import overlay
+from alignhmr.core.synthetic.shading import palette_color, to_linear
 from alignhmr.deployments.serving.intake import Limits, Query
 from alignhmr.deployments.serving.messages import Description, Seen
 from alignhmr.deployments.serving.refusals import error_answer
 from alignhmr.deployments.serving.schemas import (
+    HypothesesAnswer,
     IntrinsicsAnswer,
     LimitsAnswer,
     ModelsAnswer,
@@ -57,7 +60,10 @@ def draw(data: bytes, seen: Seen | InputError, outputs: frozenset[str]) -> Drawn
         picture_png = buffer.getvalue()
     if "glb" in outputs and seen.vertices_cam_m:
         about = {"body_model": seen.body_model, "picture_sha256": seen.sha256}
-        mesh_glb = glb(seen.vertices_cam_m, seen.faces, about=about)
+        # The overlay's colours, so that people can be told apart in both.
+        shown = [palette_color(index) for index in range(len(seen.vertices_cam_m))]
+        colors = [tuple(to_linear(np.array(color)).tolist()) for color in shown]
+        mesh_glb = glb(seen.vertices_cam_m, seen.faces, colors=colors, about=about)
     return Drawn(picture_png, mesh_glb)
 
 
@@ -110,17 +116,27 @@ def recover_answer(
 ) -> RecoverAnswer:
     """The JSON answer to a request of which at least one picture could be used."""
     usable = next(item for item in seen if isinstance(item, Seen))
+    pictures = [
+        picture_answer(item, drawing, request_id, query.options.outputs)
+        for item, drawing in zip(seen, drawn, strict=True)
+    ]
     return RecoverAnswer(
         request_id=request_id,
-        pictures=[
-            picture_answer(item, drawing, request_id) for item, drawing in zip(seen, drawn, strict=True)
-        ],
+        pictures=pictures,
         hypotheses=query.options.hypotheses,
         seed=query.options.seed,
         body_model=usable.body_model,
         models=usable.models,
+        faces_base64=faces_answer(usable),
         timings_ms=spent,
     )
+
+
+def faces_answer(seen: Seen) -> str | None:
+    """The triangles that go with meshes, where these were asked for."""
+    if seen.meshes_cam_m is None or seen.faces is None:
+        return None
+    return _base64(seen.faces.astype("<i4").tobytes())
 
 
 def models_answer(description: Description, limits: Limits, checkpoints: list[str]) -> ModelsAnswer:
@@ -138,7 +154,9 @@ def models_answer(description: Description, limits: Limits, checkpoints: list[st
     )
 
 
-def picture_answer(seen: Seen | InputError, drawn: Drawn, request_id: str) -> PictureAnswer:
+def picture_answer(
+    seen: Seen | InputError, drawn: Drawn, request_id: str, outputs: Sequence[str]
+) -> PictureAnswer:
     """The part of an answer that is about one picture."""
     if isinstance(seen, InputError):
         error = error_answer(seen, request_id)
@@ -151,7 +169,8 @@ def picture_answer(seen: Seen | InputError, drawn: Drawn, request_id: str) -> Pi
         intrinsics=IntrinsicsAnswer(
             focal_px=camera.focal_px, center_px=list(camera.center_px), source=camera.source
         ),
-        people=[_person(*each) for each in zip(seen.recoveries, seen.joints_px, strict=True)],
+        people=[_person(seen, index, outputs) for index in range(len(seen.recoveries))],
+        left_out=seen.left_out,
         note=_note(seen),
         overlay_png_base64=_base64(drawn.overlay),
         glb_base64=_base64(drawn.glb),
@@ -164,8 +183,10 @@ def _note(seen: Seen) -> str | None:
     return None if seen.recoveries else NOBODY
 
 
-def _person(recovery: Recovery, joints_px: np.ndarray) -> PersonAnswer:
+def _person(seen: Seen, index: int, outputs: Sequence[str]) -> PersonAnswer:
+    recovery = seen.recoveries[index]
     hypotheses, chosen = recovery.hypotheses, recovery.selected
+    meshes_cam_m = None if seen.meshes_cam_m is None else seen.meshes_cam_m[index]
     joints_cam_m = hypotheses.joints_cam_m[chosen]
     return PersonAnswer(
         box_px=_listed(recovery.person.box_px, 2),
@@ -175,7 +196,7 @@ def _person(recovery: Recovery, joints_px: np.ndarray) -> PersonAnswer:
         betas=_listed(hypotheses.betas[chosen], 6),
         transl_cam_m=_listed(hypotheses.transl_cam_m[chosen], 6),
         joints_cam_m=_listed(joints_cam_m, 6),
-        joints_px=_listed(joints_px, 3),
+        joints_px=_listed(seen.joints_px[index], 3),
         joint_spread_mm=_listed(recovery.joint_spread_mm, 2),
         joint_error_mm=None if recovery.joint_error_mm is None else _listed(recovery.joint_error_mm, 1),
         score=round(float(hypotheses.scores[chosen]), 6),
@@ -185,8 +206,31 @@ def _person(recovery: Recovery, joints_px: np.ndarray) -> PersonAnswer:
         else _listed(recovery.error_interval_mm, 1),
         hypothesis_scores=_listed(hypotheses.scores, 6),
         selected=int(chosen),
+        seed=recovery.seed,
         refinement=None if recovery.refinement is None else RefinementAnswer(**recovery.refinement.as_dict()),
+        hypotheses=_hypotheses(hypotheses) if "hypotheses" in outputs else None,
+        meshes_base64=None
+        if meshes_cam_m is None
+        else _base64(_tenths_of_mm(meshes_cam_m - hypotheses.transl_cam_m[:, None])),
+        bvh=None if seen.bvh is None else seen.bvh[index],
     )
+
+
+def _hypotheses(hypotheses: Hypotheses) -> HypothesesAnswer:
+    return HypothesesAnswer(
+        pose_aa=_listed(hypotheses.pose_aa, 6),
+        betas=_listed(hypotheses.betas, 6),
+        transl_cam_m=_listed(hypotheses.transl_cam_m, 6),
+        joints_cam_m=_listed(hypotheses.joints_cam_m, 6),
+        keypoints_cam_m=_listed(hypotheses.keypoints_cam_m, 6),
+        keypoints_px=_listed(hypotheses.keypoints_px, 3),
+        expected_error_mm=_listed(hypotheses.expected_error_mm, 2),
+    )
+
+
+def _tenths_of_mm(offsets_m: np.ndarray) -> bytes:
+    # Half the size of float32, and finer than any body is known; int16 reaches 3.2 m to each side.
+    return np.clip(np.rint(offsets_m * 1e4), -32768, 32767).astype("<i2").tobytes()
 
 
 def _listed(values: np.ndarray, decimals: int) -> list:

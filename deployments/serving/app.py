@@ -17,7 +17,7 @@ from ray import serve
 from ray.serve.handle import DeploymentHandle
 
 from alignhmr.core.errors import InputError, ServiceError
-from alignhmr.deployments.serving import admission, metrics, open_inference, openapi, refusals
+from alignhmr.deployments.serving import admission, metrics, open_inference, openapi, page_files, refusals
 from alignhmr.deployments.serving.answers import (
     about,
     draw,
@@ -53,6 +53,7 @@ DRAINED_S = 0.5
 refusals.install(api)
 api.add_middleware(metrics.Counted)
 api.add_middleware(SecureHeaders)
+page_files.install(api)
 
 
 @serve.deployment
@@ -107,7 +108,7 @@ class Ingress:
 
     async def _see(self, query: Query) -> list[Seen | InputError]:
         """What is in each picture; the error of the first where none can be used."""
-        look = Look.of(query.options, vertices=bool(query.outputs - {"json"}))
+        look = Look.of(query.options, query.outputs)
         seen = await together([self.models.see(data, look) for data in query.images])
         errors = [item for item in seen if isinstance(item, InputError)]
         if len(errors) == len(seen):

@@ -63,7 +63,7 @@ class Models:
         metrics.meters().saw(seen)
         return seen
 
-    async def _recovered(self, found: Found, look: Look) -> Seen:
+    async def _recovered(self, found: Found, look: Look) -> Seen | InputError:
         if self.canary is None or look.checkpoint is not None or not self.canary.takes(found.sha256):
             return await self._recover(found, look)
         try:
@@ -73,13 +73,21 @@ class Models:
         except Exception:
             log.exception("the candidate failed; the service's own checkpoint answers")
             seen = await self._recover(found, look)
-            self.canary.compare(None, _there(seen))
+            if isinstance(seen, Seen):
+                self.canary.compare(None, _there(seen))
             return seen
-        if self.canary.share < 1:
-            self.canary.compare(seen, self._recover(found, look))
+        if self.canary.share < 1 and isinstance(seen, Seen):
+            self.canary.compare(seen, self._incumbent(found, look))
         return seen
 
-    async def _recover(self, found: Found, look: Look) -> Seen:
+    async def _incumbent(self, found: Found, look: Look) -> Seen:
+        """What the service's own checkpoint sees where the candidate saw something."""
+        seen = await self._recover(found, look)
+        if isinstance(seen, InputError):
+            raise seen
+        return seen
+
+    async def _recover(self, found: Found, look: Look) -> Seen | InputError:
         recovery = self.recovery
         if look.checkpoint is not None:
             recovery = recovery.options(multiplexed_model_id=look.checkpoint)

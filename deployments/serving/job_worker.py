@@ -10,7 +10,7 @@ import logging
 from ray.serve.handle import DeploymentHandle
 
 from alignhmr.core.errors import InputError, ServiceError
-from alignhmr.deployments.serving.answers import draw, picture_answer
+from alignhmr.deployments.serving.answers import draw, faces_answer, picture_answer
 from alignhmr.deployments.serving.asking import Models, together
 from alignhmr.deployments.serving.job_store import Job, JobStore
 from alignhmr.deployments.serving.messages import Look, Seen
@@ -81,11 +81,14 @@ class JobWorker:
         if data is None:
             seen = InputError("the picture is gone from storage; send it in another job", code="not_found")
         else:
-            seen = await self._seen(data, Look.of(job.options, vertices=bool(outputs - {"json"})))
+            seen = await self._seen(data, Look.of(job.options, outputs))
         drawn = await asyncio.to_thread(draw, data or b"", seen, outputs)
-        picture = picture_answer(seen, drawn, job.id)
+        picture = picture_answer(seen, drawn, job.id, job.options.outputs)
         if isinstance(seen, Seen):
-            return JobResult(index=index, picture=picture, body_model=seen.body_model, models=seen.models)
+            return JobResult(
+                index=index, picture=picture, body_model=seen.body_model, models=seen.models,
+                faces_base64=faces_answer(seen),
+            )  # fmt: skip
         return JobResult(index=index, picture=picture, body_model=None, models={})
 
     async def _seen(self, data: bytes, look: Look) -> Seen | InputError:

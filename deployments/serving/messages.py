@@ -18,6 +18,10 @@ class Look:
     boxes: list[list[float]] | None
     focal_px: float | None
     vertices: bool
+    """The selected meshes are wanted."""
+    meshes: bool = False
+    """Every hypothesis's mesh is wanted."""
+    bvh: bool = False
     refine: bool = False
     text: str | None = None
     keypoints: list[list[tuple[float, float, float]]] | None = None
@@ -25,10 +29,11 @@ class Look:
     """None is the service's own."""
 
     @classmethod
-    def of(cls, options: Options, *, vertices: bool) -> "Look":
+    def of(cls, options: Options, outputs: frozenset[str]) -> "Look":
         return cls(
-            options.hypotheses, options.seed, options.boxes, options.focal_px, vertices, options.refine,
-            options.text, options.keypoints, options.checkpoint,
+            options.hypotheses, options.seed, options.boxes, options.focal_px, bool(outputs & {"glb", "overlay"}),
+            "meshes" in outputs, "bvh" in outputs, options.refine, options.text, options.keypoints,
+            options.checkpoint,
         )  # fmt: skip
 
 
@@ -65,6 +70,10 @@ class Seen:
     faces: Int[np.ndarray, "faces 3"] | None
     timings_ms: dict[str, float]
     """decode, find, recover."""
+    meshes_cam_m: list[Float[np.ndarray, "hyps verts 3"]] | None = None
+    """Every hypothesis's mesh, one array per recovery; None unless asked for."""
+    bvh: list[str] | None = None
+    """A BVH file's text per recovery; None unless asked for."""
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float
 from ray import serve
 
+from alignhmr.core.body.motion_files import bvh, motion_of
 from alignhmr.core.body.skeleton import KEYPOINTS
 from alignhmr.core.errors import InputError
 from alignhmr.core.geometry.cameras import intrinsics_for, project
@@ -30,6 +31,9 @@ computed one after another and answered together: more would only wait longer fo
 BATCH_WAIT_S = 0.004
 """How long a lone person waits for company: well under the time of one batch."""
 
+
+MAX_MESH_BYTES = 64 << 20
+"""Of one picture's 'meshes'; a crowd of fine bodies with many hypotheses each would be gigabytes."""
 
 _REFINED = 3
 """Times the work of a hypothesis that is drawn only."""
@@ -70,9 +74,16 @@ class RecoveryReplica:
         body = self.recoverer.body
         return Description(body.name, dict(self.recoverer.models), len(body.faces))
 
-    async def recover(self, found: Found, look: Look) -> Seen:
-        """The bodies of everyone who was found; who was seen too little of is left out."""
+    async def recover(self, found: Found, look: Look) -> Seen | InputError:
+        """The bodies of everyone who was found; who was seen too little of is left out.
+
+        More meshes than there is room for are an answer, too.
+        """
         recoverer = self.recoverer if look.checkpoint is None else await self._further(look.checkpoint)
+        try:
+            _check_meshes(look, len(found.people), recoverer)
+        except InputError as error:
+            return error
         prompt = prompts.prompt_of(look.refine, look.text, given_keypoints=look.keypoints is not None)
         # Seeds as in Recoverer.recover: the service and the command line give the same answer.
         requests = [
@@ -87,11 +98,11 @@ class RecoveryReplica:
             if isinstance(answer, Exception) and not isinstance(answer, InputError):
                 self._suspect = True
                 raise answer
-        vertices = faces = None
-        if look.vertices:
-            loop = asyncio.get_running_loop()
-            vertices = await loop.run_in_executor(self.recovering, _vertices, recoverer, recoveries)
-            faces = np.asarray(recoverer.body.faces, np.int32)
+        loop = asyncio.get_running_loop()
+        vertices, meshes, bvhs = await loop.run_in_executor(
+            self.recovering, _bodies, recoverer, recoveries, look
+        )
+        faces = np.asarray(recoverer.body.faces, np.int32) if look.vertices or look.meshes else None
         return Seen(
             size=found.size,
             sha256=found.sha256,
@@ -104,6 +115,8 @@ class RecoveryReplica:
             vertices_cam_m=vertices,
             faces=faces,
             timings_ms={**found.timings_ms, "recover": recover_ms},
+            meshes_cam_m=meshes,
+            bvh=bvhs,
         )
 
     @serve.multiplexed(max_num_models_per_replica=FURTHER_CHECKPOINTS)
@@ -153,8 +166,27 @@ def _warm_up(recoverer: Recoverer) -> None:
     recoverer.vertices(recovery)
 
 
-def _vertices(recoverer: Recoverer, recoveries: list[Recovery]) -> list[Float[np.ndarray, "verts 3"]]:
-    return [recoverer.vertices(recovery) for recovery in recoveries]
+def _bodies(
+    recoverer: Recoverer, recoveries: list[Recovery], look: Look
+) -> tuple[list[np.ndarray] | None, list[np.ndarray] | None, list[str] | None]:
+    """Selected meshes, every hypothesis's meshes, and BVH texts; each None unless asked for."""
+    return (
+        [recoverer.vertices(recovery) for recovery in recoveries] if look.vertices else None,
+        [recoverer.all_vertices(recovery) for recovery in recoveries] if look.meshes else None,
+        [bvh(motion_of(recovery, recoverer.body.name), recoverer.body) for recovery in recoveries]
+        if look.bvh
+        else None,
+    )
+
+
+def _check_meshes(look: Look, people: int, recoverer: Recoverer) -> None:
+    size = people * look.hypotheses * recoverer.body.num_vertices * 6
+    if look.meshes and size > MAX_MESH_BYTES:
+        message = (
+            f"meshes of {look.hypotheses} hypotheses of {people} people are {size >> 20} MB, and"
+            f" {MAX_MESH_BYTES >> 20} are allowed; ask for fewer hypotheses, or give some boxes"
+        )
+        raise InputError(message, code="invalid_options")
 
 
 def _without_pixels(recovery: Recovery) -> Recovery:

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import AllowInfNan, BaseModel, ConfigDict, Field, field_validator
 
-Output = Literal["json", "glb", "overlay"]
+Output = Literal["json", "glb", "overlay", "hypotheses", "meshes", "bvh"]
 Finite = Annotated[float, AllowInfNan(False)]
 Pixel = Annotated[float, Field(ge=-1e6, le=1e6, allow_inf_nan=False)]
 Box = Annotated[list[Pixel], Field(min_length=4, max_length=4)]
@@ -78,9 +78,11 @@ class Options(_Closed):
     outputs: list[Output] = Field(
         default=["json"],
         min_length=1,
-        max_length=3,
+        max_length=6,
         description="What each picture's answer holds: 'json' (always there), 'glb' (one mesh file of all "
-        "people), 'overlay' (a PNG of the bodies over the picture). In a form: repeated, or with commas.",
+        "people), 'overlay' (a PNG of the bodies over the picture), 'hypotheses' (numbers of every hypothesis), "
+        "'meshes' (vertices of every hypothesis), 'bvh' (a skeleton file for each person). In a form: repeated, or "
+        "with commas.",
     )
 
     @field_validator("boxes")
@@ -134,6 +136,26 @@ class RefinementAnswer(_Closed):
     given_keypoints: bool = Field(description="Whether the request gave the keypoints.")
 
 
+class HypothesesAnswer(_Closed):
+    """Every answer that was drawn for a person, in the order they were drawn; 0 is the noise-free one."""
+
+    pose_aa: list[list[list[Finite]]] = Field(
+        description="(hypotheses, 24, 3); as the person's pose_aa, radians."
+    )
+    betas: list[list[Finite]] = Field(description="(hypotheses, 10); standard deviations.")
+    transl_cam_m: list[list[Finite]] = Field(description="(hypotheses, 3); camera frame, metres.")
+    joints_cam_m: list[list[list[Finite]]] = Field(description="(hypotheses, 24, 3); camera frame, metres.")
+    keypoints_cam_m: list[list[list[Finite]]] = Field(
+        description="(hypotheses, 23, 3); the body's keypoints, camera frame, metres."
+    )
+    keypoints_px: list[list[list[Finite]]] = Field(
+        description="(hypotheses, 23, 2); the same projected, pixels."
+    )
+    expected_error_mm: list[Finite] = Field(
+        description="HMR-Scorer's estimate of each one's mean joint error, mm; scores are in hypothesis_scores."
+    )
+
+
 class PersonAnswer(_Closed):
     """One person, as the selected hypothesis."""
 
@@ -177,8 +199,22 @@ class PersonAnswer(_Closed):
     selected: int = Field(
         description="Index of the answer: of 8 or more the last, the mean of the noise-free one (0) and the best."
     )
+    seed: int = Field(description="Seed of this person's draws: the request's, plus the person's index.")
     refinement: RefinementAnswer | None = Field(
         default=None, description="What refinement did; null where it wasn't asked for."
+    )
+    hypotheses: HypothesesAnswer | None = Field(
+        default=None, description="Every hypothesis in numbers; null unless outputs has 'hypotheses'."
+    )
+    meshes_base64: str | None = Field(
+        default=None,
+        description="Every hypothesis's vertices, base64 of (hypotheses, vertices, 3) int16, little-endian, tenths of "
+        "a millimetre from that hypothesis's transl_cam_m along the camera's axes; with outputs 'meshes', null "
+        "otherwise. Triangles: faces_base64.",
+    )
+    bvh: str | None = Field(
+        default=None,
+        description="The selected hypothesis as a BVH file's text, metres, y up; null unless outputs has 'bvh'.",
     )
 
 
@@ -204,6 +240,9 @@ class PictureAnswer(_Closed):
     )
     intrinsics: IntrinsicsAnswer | None = Field(description="The camera assumed for the whole picture.")
     people: list[PersonAnswer] = Field(description="Everyone found; empty when nobody was.")
+    left_out: list[str] = Field(
+        default=[], description="For each person who was found and could not be recovered: why."
+    )
     note: str | None = Field(
         default=None, description="In words, what a reader of an unusual answer should know."
     )
@@ -241,6 +280,11 @@ class RecoverAnswer(_Closed):
     seed: int = Field(description="Seed of the draws.")
     body_model: str = Field(description="Name of the SMPL-format body model that pose and betas belong to.")
     models: dict[str, str] = Field(description="Digest of everything that touched the answer, by role.")
+    faces_base64: str | None = Field(
+        default=None,
+        description="Triangles of every mesh of meshes_base64, base64 of (faces, 3) int32 vertex indices, "
+        "little-endian, outwards counterclockwise; null unless outputs has 'meshes'.",
+    )
     timings_ms: Timings = Field(description="Where the time went, milliseconds.")
 
 
@@ -264,6 +308,7 @@ class JobResult(_Closed):
     picture: PictureAnswer = Field(description="As in the answer of /v1/recover.")
     body_model: str | None = Field(description="Name of the body model; null for an error.")
     models: dict[str, str] = Field(description="Digest of everything that touched the answer, by role.")
+    faces_base64: str | None = Field(default=None, description="As in the answer of /v1/recover.")
 
 
 class LimitsAnswer(_Closed):

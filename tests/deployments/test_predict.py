@@ -17,6 +17,7 @@ from alignhmr.core.perception.detector import own_threads
 from alignhmr.core.records import Hypotheses, Intrinsics, Person, Picture, Recovery
 from alignhmr.core.recovery import Recoverer
 from alignhmr.deployments import predict
+from alignhmr.deployments.predict_files import FORMATS
 
 UNSEEN = 255
 """A person of this box height has too few keypoints for the fake."""
@@ -176,7 +177,7 @@ def test_json_holds_the_same_body(run, tmp_path, recoverer):
 def test_all_formats(run, tmp_path):
     import trimesh
 
-    [result] = run([photo(tmp_path, people=2)], tmp_path / "out", formats=predict.FORMATS)
+    [result] = run([photo(tmp_path, people=2)], tmp_path / "out", formats=FORMATS)
     names = [file.name for file in result.files]
     assert names == [
         "street.json", "street_overlay.png", "street.glb", "street.obj", "street_hypotheses.npz",

@@ -16,13 +16,31 @@ from ray import cloudpickle
 @pytest.fixture(scope="session")
 def fake() -> ModuleType:
     """The module of the fake, which travels to Ray's workers by value: they can't import a test folder."""
-    name = "alignhmr_tests_fake_recoverer"
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name("fake_recoverer.py"))
+    module = _module("fake_recoverer")
+    cloudpickle.register_pickle_by_value(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator:
+    """The running ``Browser`` of ``browser.py``."""
+    module = _module("browser")
+    if module.chromium() is None:
+        pytest.skip("there is no Chromium here; install it, on Debian with `apt-get install chromium`")
+    running = module.Browser(tmp_path_factory.mktemp("chromium"))
+    yield running
+    running.close()
+
+
+def _module(name: str) -> ModuleType:
+    """A file beside this one: test folders are no packages."""
+    spec = importlib.util.spec_from_file_location(
+        f"alignhmr_tests_{name}", Path(__file__).with_name(f"{name}.py")
+    )
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
+    sys.modules[spec.name] = module
     spec.loader.exec_module(module)
-    cloudpickle.register_pickle_by_value(module)
     return module
 
 

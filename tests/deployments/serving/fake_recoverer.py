@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 
 import numpy as np
+import torch
 
 from alignhmr.core.body.skeleton import KEYPOINTS
 from alignhmr.core.errors import InputError
@@ -44,6 +45,16 @@ class FakeDetector:
         ]
 
 
+class FakeBody:
+    """A pyramid, and a skeleton like a flight of stairs."""
+
+    name, num_vertices = "fake-body", 4
+    faces = np.array([[0, 1, 2], [0, 2, 3], [0, 3, 1], [1, 3, 2]])
+
+    def kinematics(self, rotations: torch.Tensor, betas: torch.Tensor) -> SimpleNamespace:
+        return SimpleNamespace(joints=torch.arange(72.0).reshape(24, 3) / 10)
+
+
 class FakeRecoverer:
     def __init__(self, base: str = "1") -> None:
         # The pid among the models lets a test say which process answered.
@@ -54,8 +65,7 @@ class FakeRecoverer:
             "pid": str(os.getpid()),
         }
         self.sick = False
-        faces = np.array([[0, 1, 2], [0, 2, 3], [0, 3, 1], [1, 3, 2]])
-        self.body = SimpleNamespace(name="fake-body", faces=faces)
+        self.body = FakeBody()
         self.detector = FakeDetector()
 
     def find(self, picture: Picture) -> list[Person]:
@@ -104,8 +114,15 @@ class FakeRecoverer:
         )
 
     def vertices(self, recovery: Recovery) -> np.ndarray:
+        return self.all_vertices(recovery)[recovery.selected]
+
+    def all_vertices(self, recovery: Recovery) -> np.ndarray:
+        """Pyramids; each hypothesis's is narrower than the one before."""
         corners = np.array([[0, -0.5, 0], [0.5, 0.5, 0], [-0.5, 0.5, 0], [0, 0.2, 0.5]], np.float32)
-        return corners + recovery.hypotheses.transl_cam_m[recovery.selected]
+        hypotheses = recovery.hypotheses
+        width = np.linspace(1, 0.5, len(hypotheses), dtype=np.float32)[:, None, None]
+        scale = np.concatenate([width, np.ones_like(width), np.ones_like(width)], -1)
+        return corners * scale + hypotheses.transl_cam_m[:, None]
 
 
 class Blind(FakeRecoverer):

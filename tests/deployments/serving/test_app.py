@@ -14,11 +14,12 @@ import pytest
 from PIL import Image
 from ray import serve
 
+from alignhmr.core.body.motion_files import bvh, motion_of
 from alignhmr.core.body.skeleton import JOINTS, KEYPOINTS
 from alignhmr.core.errors import SetupError
 from alignhmr.core.perception.images import decode
 from alignhmr.deployments.serving.build import assemble
-from alignhmr.deployments.serving.client import Client, RefusedError
+from alignhmr.deployments.serving.client import Client, RefusedError, faces, meshes_cam_m
 from alignhmr.deployments.serving.command import start
 from alignhmr.deployments.serving.schemas import ErrorAnswer, RecoverAnswer
 from alignhmr.deployments.serving.settings import Pool, ServeSettings
@@ -121,6 +122,26 @@ def test_drawings_come_in_json_or_as_the_body(http, picture):
     assert glb.content[:4] == b"glTF"
 
 
+def test_every_hypothesis_comes_as_numbers_and_as_a_mesh_when_asked(http, picture):
+    data = picture(people=2)
+    bare = post(http, data, hypotheses="5", seed="3").json()
+    rich = post(http, data, hypotheses="5", seed="3", outputs="hypotheses,meshes").json()
+    faces = np.frombuffer(base64.b64decode(rich["faces_base64"]), "<i4").reshape(-1, 3)
+    assert faces.tolist() == [[0, 1, 2], [0, 2, 3], [0, 3, 1], [1, 3, 2]]
+    assert bare["faces_base64"] is None
+    for plain, person in zip(bare["pictures"][0]["people"], rich["pictures"][0]["people"], strict=True):
+        assert plain["hypotheses"] is plain["meshes_base64"] is None
+        every, mesh = person.pop("hypotheses"), person.pop("meshes_base64")
+        assert person == {name: plain[name] for name in person}, "what is asked for beside it changes nothing"
+        for name in ("pose_aa", "betas", "transl_cam_m", "joints_cam_m"):
+            assert len(every[name]) == 5
+            assert every[name][person["selected"]] == person[name]
+        assert every["expected_error_mm"][person["selected"]] == person["expected_error_mm"]
+        offsets_m = np.frombuffer(base64.b64decode(mesh), "<i2").reshape(5, 4, 3) / 1e4
+        np.testing.assert_allclose(offsets_m[:, 1, 0], np.linspace(0.5, 0.25, 5), atol=1e-4)
+        np.testing.assert_allclose(offsets_m[:, 0], [[0, -0.5, 0]] * 5, atol=1e-4)
+
+
 def test_a_picture_with_nobody_is_an_answer_with_a_note(http, picture):
     (seen,) = post(http, picture(people=0), outputs="overlay,glb").json()["pictures"]
     assert seen["people"] == []
@@ -148,6 +169,7 @@ def test_a_person_seen_too_little_is_left_out_with_a_note(http, picture, fake):
     (seen,) = post(http, picture(people=1, fault=fake.UNSEEN)).json()["pictures"]
     assert seen["people"] == []
     assert "fewer than 3 keypoints" in seen["note"]
+    assert seen["left_out"] == ["fewer than 3 keypoints were seen"]
 
 
 def test_what_is_not_a_picture_is_refused(http, picture):
@@ -345,6 +367,12 @@ def test_the_shipped_models_answer_over_http_as_they_do_in_process(service, pict
         joints_cam_m = other.hypotheses.joints_cam_m[other.selected]
         np.testing.assert_allclose(person.joints_cam_m, joints_cam_m, atol=1e-5)
     assert client.glb(data)[:4] == b"glTF"
+    texts = client.bvh(data, seed=7, hypotheses=6)
+    assert texts == [bvh(motion_of(other, recoverer.body.name), recoverer.body) for other in expected]
+    rich = client.recover(data, seed=7, hypotheses=6, outputs=["hypotheses", "meshes"])
+    assert (faces(rich) == recoverer.body.faces).all()
+    for person, other in zip(rich.pictures[0].people, expected, strict=True):
+        np.testing.assert_allclose(meshes_cam_m(person), recoverer.all_vertices(other), atol=1e-4)
     serve.delete("starter")
 
 

@@ -3,13 +3,15 @@
 import json
 import pickle
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
 from alignhmr.core.errors import InputError, ServiceError
-from alignhmr.deployments.serving.client import Client, RefusedError, multipart
+from alignhmr.deployments.serving.client import Client, RecoverOptions, RefusedError, faces, meshes_cam_m
+from alignhmr.deployments.serving.schemas import Options, PersonAnswer, RecoverAnswer
 
 
 class Scripted(HTTPServer):
@@ -19,6 +21,7 @@ class Scripted(HTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.script: list[tuple[int, dict[str, str], bytes]] = []
         self.received: list[tuple[str, dict[str, str], bytes]] = []
+        self.delay_s = 0.0
 
     @property
     def url(self) -> str:
@@ -30,8 +33,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        self.server.received.append((self.path, dict(self.headers), body))
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        self.server.received.append((self.path, headers, body))
         status, headers, answer = self.server.script.pop(0)
+        time.sleep(self.server.delay_s)
         self.send_response(status)
         for name, value in {**headers, "Content-Length": str(len(answer))}.items():
             self.send_header(name, value)
@@ -95,6 +100,42 @@ def test_a_503_is_tried_again_when_it_asks_for_it_and_no_other_error_is(server):
     server.script = [(503, {}, error()), (200, {}, ANSWER)]
     with pytest.raises(RefusedError):
         Client(server.url, retries=5).recover(b"x")
+    server.script = [(429, {"Retry-After": "0"}, error("rate")), (200, {}, ANSWER)]
+    assert Client(server.url, retries=1).recover(b"x").request_id == "r2"
+
+
+def test_it_comes_back_when_it_was_told_to_and_not_before(server):
+    server.script = [(503, {"Retry-After": "1"}, error()), (200, {}, ANSWER)]
+    started = time.monotonic()
+    Client(server.url, retries=1).recover(b"x")
+    assert 1.0 <= time.monotonic() - started < 5
+
+
+def test_a_deadline_is_for_all_tries_together(server):
+    server.script = [(503, {"Retry-After": "60"}, error())]
+    started = time.monotonic()
+    with pytest.raises(RefusedError, match="full"):
+        Client(server.url, deadline_s=5, retries=9).recover(b"x")
+    server.script, server.delay_s = [(200, {}, ANSWER)], 2.0
+    with pytest.raises(ServiceError, match=r"within 0\.3 s") as caught:
+        Client(server.url, deadline_s=0.3, retries=9).recover(b"x")
+    assert caught.value.code == "deadline"
+    assert time.monotonic() - started < 5, "nothing was waited for that could not help"
+
+
+def test_the_key_goes_with_every_request(server):
+    server.script = [(200, {}, ANSWER), (401, {}, error("unauthorized"))]
+    with Client(server.url, api_key="s3cret") as client:
+        client.recover(b"x")
+        with pytest.raises(RefusedError) as caught:
+            client.models()
+    assert caught.value.status == 401
+    for _, headers, _ in server.received:
+        assert headers["authorization"] == "Bearer s3cret"
+
+
+def test_its_options_are_those_of_the_service():
+    assert RecoverOptions.__annotations__.keys() == Options.model_fields.keys()
 
 
 def test_answers_that_are_not_the_services_are_errors_in_words(server):
@@ -131,7 +172,7 @@ def test_options_travel_as_form_fields(server):
     )
     ((path, headers, body),) = server.received
     assert path == "/v1/recover"
-    assert headers["Accept"] == "application/json"
+    assert headers["accept"] == "application/json"
     for part in (
         b'name="boxes"\r\n\r\n[[0, 1, 2, 3]]',
         b'name="outputs"\r\n\r\njson,glb',
@@ -142,9 +183,18 @@ def test_options_travel_as_form_fields(server):
     assert b"focal_px" not in body
 
 
-def test_a_form_may_hold_any_bytes():
-    body, kind = multipart([bytes(range(256)), b""], {})
-    boundary = kind.partition("boundary=")[2]
-    assert body.count(f"--{boundary}\r\n".encode()) == 2
+def test_pictures_travel_byte_for_byte(server, tmp_path):
+    server.script = [(200, {}, ANSWER)]
+    (tmp_path / "b").write_bytes(bytes(range(255, -1, -1)))
+    Client(server.url).recover([bytes(range(256)), tmp_path / "b", str(tmp_path / "b")])
+    ((_, headers, body),) = server.received
+    assert body.count(b"--" + headers["content-type"].partition("boundary=")[2].encode() + b"\r\n") == 3
     assert bytes(range(256)) in body
-    assert body.endswith(f"--{boundary}--\r\n".encode())
+    assert body.count(bytes(range(255, -1, -1))) == 2
+
+
+def test_meshes_that_were_not_asked_for_are_told_of():
+    with pytest.raises(InputError, match="outputs="):
+        meshes_cam_m(PersonAnswer.model_construct(meshes_base64=None, hypotheses=None))
+    with pytest.raises(InputError, match="outputs="):
+        faces(RecoverAnswer.model_construct(faces_base64=None))

@@ -9,6 +9,7 @@ import pytest
 from alignhmr.core.errors import InputError
 from alignhmr.core.geometry.cameras import intrinsics_for
 from alignhmr.core.recovery import Recoverer, RecoveryRequest
+from alignhmr.deployments.serving import recovering
 from alignhmr.deployments.serving.messages import Found, Look, Seen
 from alignhmr.deployments.serving.perception import PerceptionReplica
 from alignhmr.deployments.serving.recovering import RecoveryReplica, _recover
@@ -144,3 +145,14 @@ def test_keypoints_that_are_given_take_the_detectors_place(ask, picture):
     [recovery] = seen.recoveries
     np.testing.assert_array_equal(recovery.person.keypoints_px, np.array(given, np.float32))
     assert recovery.refinement.given_keypoints
+
+
+@pytest.mark.usefixtures("unbatched")
+def test_meshes_that_would_fill_the_memory_are_refused(ask, picture, monkeypatch):
+    monkeypatch.setattr(recovering, "MAX_MESH_BYTES", 2 * 1229 * 6)
+    one = picture(1, size=(96, 96))
+    assert ask(one, meshes=True).meshes_cam_m[0].shape == (2, 1229, 3)
+    refused = ask(one, meshes=True, hypotheses=3)
+    assert isinstance(refused, InputError)
+    assert "3 hypotheses of 1 people" in str(refused)
+    assert not isinstance(ask(one, hypotheses=3), InputError)
