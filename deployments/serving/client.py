@@ -22,6 +22,8 @@ from pydantic import BaseModel, ValidationError
 from alignhmr.core.errors import InputError, ServiceError
 from alignhmr.deployments.serving.schemas import (
     ErrorAnswer,
+    JobAnswer,
+    JobResult,
     ModelsAnswer,
     Output,
     PersonAnswer,
@@ -44,6 +46,7 @@ class RecoverOptions(TypedDict, total=False):
     boxes: Sequence[Sequence[float]] | None
     focal_px: float | None
     refine: bool
+    checkpoint: str | None
     text: str | None
     keypoints: Sequence[Sequence[Sequence[float]]] | None
     outputs: Sequence[Output]
@@ -108,6 +111,23 @@ class Client:
         (seen,) = self.recover(picture, **(options | {"outputs": ["bvh"]})).pictures
         return [person.bvh or "" for person in seen.people]
 
+    def add_job(self, pictures: Sequence[Picture], **options: Unpack[RecoverOptions]) -> JobAnswer:
+        """Hands in many pictures, to be looked at when there is time."""
+        return _parsed(JobAnswer, self._ask(pictures, options, path="/v1/jobs"))
+
+    def job(self, identity: str) -> JobAnswer:
+        """How far a job is."""
+        return _parsed(JobAnswer, self._call("GET", f"/v1/jobs/{identity}"))
+
+    def cancel_job(self, identity: str) -> JobAnswer:
+        """Gives up what has no result yet."""
+        return _parsed(JobAnswer, self._call("DELETE", f"/v1/jobs/{identity}"))
+
+    def job_results(self, identity: str) -> list[JobResult]:
+        """The results that are there, in the order of the pictures."""
+        lines = self._call("GET", f"/v1/jobs/{identity}/results", "application/x-ndjson").splitlines()
+        return [_parsed(JobResult, line) for line in lines]
+
     def models(self) -> ModelsAnswer:
         """What the service runs, and what may be sent to it."""
         return _parsed(ModelsAnswer, self._call("GET", "/v1/models"))
@@ -121,11 +141,12 @@ class Client:
         return True
 
     def _ask(
-        self, pictures: Picture | Sequence[Picture], options: RecoverOptions, accept: str = "application/json"
-    ) -> bytes:
+        self, pictures: Picture | Sequence[Picture], options: RecoverOptions, accept: str = "application/json",
+        path: str = "/v1/recover",
+    ) -> bytes:  # fmt: skip
         several = [pictures] if isinstance(pictures, (str, Path, bytes)) else pictures
         files = [("file", (f"picture-{index}", _encoded(item))) for index, item in enumerate(several)]
-        return self._call("POST", "/v1/recover", accept, data=fields(options), files=files)
+        return self._call("POST", path, accept, data=fields(options), files=files)
 
     def _call(self, method: str, path: str, accept: str = "application/json", **body: Any) -> bytes:
         ends = time.monotonic() + self.deadline_s
@@ -160,7 +181,7 @@ class Client:
             )
             raise ServiceError(message, code="unreachable") from None
         content = b"".join(parts)
-        if response.status_code != 200:
+        if response.status_code not in (200, 202):
             raise _refused(response, content)
         return content
 

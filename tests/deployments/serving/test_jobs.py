@@ -14,6 +14,7 @@ from ray.exceptions import RayActorError
 
 from alignhmr.core.errors import ImageError, InputError
 from alignhmr.deployments.serving import job_worker
+from alignhmr.deployments.serving.client import Client
 from alignhmr.deployments.serving.command import Service, start
 from alignhmr.deployments.serving.intake import Limits
 from alignhmr.deployments.serving.job_store import JobStore
@@ -211,6 +212,21 @@ def test_a_job_has_the_answers_that_a_caller_has_who_waits(desk, http, ann, pict
 
 
 @pytest.mark.ray
+def test_the_client_hands_in_asks_after_and_takes_back(desk, ann, picture):
+    with Client(desk.url, api_key=ann["Authorization"].removeprefix("Bearer "), retries=3) as client:
+        job = client.add_job(
+            [picture(people=1), b"no picture"], hypotheses=3, outputs=["hypotheses", "meshes"]
+        )
+        give_up = time.monotonic() + 60
+        while client.job(job.id).state != "done" and time.monotonic() < give_up:
+            time.sleep(0.2)
+        good, bad = client.job_results(job.id)
+        assert (good.index, len(good.picture.people)) == (0, 1) and good.faces_base64 is not None
+        assert bad.picture.error is not None and bad.faces_base64 is None
+        taken_back = client.cancel_job(client.add_job([picture(people=1)] * 20).id)
+        assert client.job(taken_back.id).state in ("cancelled", "done")
+
+
 def test_a_job_is_nobody_elses_business(http, ann, bob, picture):
     job = posted(http, ann, [picture()])
     for method, path in (("GET", ""), ("DELETE", ""), ("GET", "/results")):
