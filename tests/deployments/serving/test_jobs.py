@@ -227,6 +227,7 @@ def test_the_client_hands_in_asks_after_and_takes_back(desk, ann, picture):
         assert client.job(taken_back.id).state in ("cancelled", "done")
 
 
+@pytest.mark.ray
 def test_a_job_is_nobody_elses_business(http, ann, bob, picture):
     job = posted(http, ann, [picture()])
     for method, path in (("GET", ""), ("DELETE", ""), ("GET", "/results")):
