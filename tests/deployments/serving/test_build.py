@@ -1,6 +1,7 @@
 """Settings become a Serve application without Ray: what ``serve build`` and a Serve YAML rely on."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
@@ -32,7 +33,7 @@ def test_each_kind_scales_by_itself_and_down_to_nothing_where_it_may():
         perception=Pool(min_replicas=2, max_replicas=5, max_queued=7),
         recovery=Pool(min_replicas=0, max_replicas=1, gpus_per_replica=0.5, max_ongoing=6),
     )
-    each = deployments(build_app(settings))
+    each: dict[str, Any] = dict(deployments(build_app(settings)))
     scaling = {name: each[name]._deployment_config.autoscaling_config for name in ("Perception", "Recovery")}
     assert (scaling["Perception"].min_replicas, scaling["Perception"].max_replicas) == (2, 5)
     assert each["Perception"].max_queued_requests == 7

@@ -5,6 +5,7 @@ import json
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -23,7 +24,7 @@ def file(tmp_path) -> str:
     return str(tmp_path / "keys.json")
 
 
-def asking(**headers: str):
+def asking(**headers: str) -> Any:
     """A request with those headers."""
     return SimpleNamespace(headers={name.replace("_", "-"): value for name, value in headers.items()})
 

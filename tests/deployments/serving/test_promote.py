@@ -2,6 +2,7 @@
 
 import asyncio
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -69,7 +70,7 @@ def test_nothing_is_decided_of_nothing(tmp_path):
         promote.run(str(tmp_path), "new", rollback=False, force=False)
 
 
-def seen(*expected_mm: float, base: str = "old:1") -> SimpleNamespace:
+def seen(*expected_mm: float, base: str = "old:1") -> Any:
     recoveries = [
         SimpleNamespace(selected=0, hypotheses=SimpleNamespace(expected_error_mm=np.array([mm])))
         for mm in expected_mm

@@ -8,6 +8,7 @@ import pytest
 
 from alignhmr.core.errors import InputError
 from alignhmr.core.geometry.cameras import intrinsics_for
+from alignhmr.core.records import Recovery
 from alignhmr.core.recovery import Recoverer, RecoveryRequest
 from alignhmr.deployments.serving import recovering
 from alignhmr.deployments.serving.messages import Found, Look, Seen
@@ -60,6 +61,7 @@ def test_a_person_has_the_same_answer_to_the_last_bit_alone_and_in_a_batch(recov
     batch = _recover(recoverer, requests)
     for request, among in zip(requests, batch, strict=True):
         (alone,) = _recover(recoverer, [request])
+        assert isinstance(alone, Recovery) and isinstance(among, Recovery)
         assert alone.selected == among.selected
         for name, values in vars(alone.hypotheses).items():
             np.testing.assert_array_equal(values, getattr(among.hypotheses, name), err_msg=name)
@@ -69,6 +71,7 @@ def test_one_person_at_fault_in_a_batch_is_alone_with_its_error(recoverer, reque
     good, bad = request_of(seed=1), request_of(seed=1, hypotheses=10_000)
     first, error, last = _recover(recoverer, [good, bad, good])
     assert isinstance(error, InputError)
+    assert isinstance(first, Recovery) and isinstance(last, Recovery)
     np.testing.assert_array_equal(first.hypotheses.joints_cam_m, last.hypotheses.joints_cam_m)
 
 
