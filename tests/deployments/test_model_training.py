@@ -174,7 +174,7 @@ def test_the_whole_command(train, folders, ray_session, s3, tmp_path):
     started = train(data=["s3://people/wild=2"], console=console, seed=4)
     out = tmp_path / "out"
     assert sorted(path.name for path in out.iterdir() if "last" not in path.name) == [
-        "base-starter.md", "base-starter.safetensors", "tensorboard",
+        "base-starter.md", "base-starter.progress.json", "base-starter.safetensors", "tensorboard",
     ]  # fmt: skip
     info = read_info(Path(started["checkpoint"]))
     assert started["sha256"] == file_digest(out / "base-starter.safetensors") and started["steps"] == 8

@@ -176,7 +176,8 @@ def test_the_whole_job_leaves_a_checkpoint_with_its_lineage(bench, clips, ray_se
     assert info.recipe["step"] == told["step"] in (0, 2, 4)
     assert info.metrics["verdict"]["text"] == told["verdict"]["text"]
     assert json.loads((tmp_path / "metrics.json").read_text()) == json.loads(json.dumps(told))
-    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["base-dpo.safetensors", "metrics.json"]
+    written = ["base-dpo.progress.json", "base-dpo.safetensors", "metrics.json"]
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == written
     shown = console.file.getvalue()  # type: ignore[attr-defined]
     for words in (
         "mpjpe_zero_noise_mm",
