@@ -157,7 +157,7 @@ def main() -> None:
     parser = prepared_folders(__doc__)
     parser.add_argument("--base", default="starter")
     options = parser.parse_args()
-    steps, people, judges = (4, 96, 48) if options.quick else (200, 9600, 1056)
+    steps, people, judges = (4, 96, 48) if options.quick else (200, 4800, 1056)
     torch.set_num_threads(2)
     body = BodyModel.load("open")
     base, _ = load_checkpoint(resolve(options.base, "base"), "base", body_digest=body.digest)
