@@ -24,6 +24,7 @@ _LIMBS = list(SHARED_KEYPOINTS)
 USUAL_MM = 110.0
 """Expected error of the model's answer about somebody who is as hard to tell as is usual. Chosen so that of the labels
 kept by a precision of 0.9 that share was right (README of this folder)."""
+LEAST_DEPTH_M, NOWHERE_MM = 0.2, 1e5
 _HARDNESS = 0.85
 """How much of the difference in hardness is taken out; all would be 1. Chosen there."""
 
@@ -59,15 +60,27 @@ def off_mm(
     projected_px: Float[np.ndarray, "*any keypoints 2"], keypoints_px: Float[np.ndarray, "keypoints 3"],
     depth_m: Float[np.ndarray, "*any"], focal_px: float,
 ) -> Float[np.ndarray, "*any"]:  # fmt: skip
-    """Median distance of the limb keypoints from those that were surely seen, at the person's distance.
+    """Median distance of the limb keypoints from those that were surely seen, at the person's distance ``depth_m``.
 
-    The median, since a detector is sometimes far off; 0 with fewer than three witnesses.
+    The median, since a detector is sometimes far off; 0 with fewer than three witnesses. A body at the camera or behind
+    it is ``NOWHERE_MM`` off: nobody can be seen there.
     """
+    nowhere = np.asarray(depth_m) < LEAST_DEPTH_M
     sure = [index for index in _LIMBS if keypoints_px[index, 2] >= _SURE]
     if len(sure) < _LEAST_WITNESSES:
-        return np.zeros(np.shape(depth_m))
+        return np.where(nowhere, NOWHERE_MM, 0.0)
     off_px = np.linalg.norm(projected_px[..., sure, :] - keypoints_px[sure, :2], axis=-1)
-    return np.median(off_px, axis=-1) * np.asarray(depth_m) / focal_px * 1000
+    return np.where(nowhere, NOWHERE_MM, np.median(off_px, axis=-1) * np.asarray(depth_m) / focal_px * 1000)
+
+
+def standing_m(
+    depth_m: Float[np.ndarray, "*any"], own_m: Float[np.ndarray, "*any"] | float
+) -> Float[np.ndarray, "*any"]:
+    """At which distance a label's place in the picture is judged: its own, or the model's answer's if that is further.
+
+    A label that stands too near would be few mm off otherwise, wherever it falls. One at the camera stays there.
+    """
+    return np.where(depth_m < LEAST_DEPTH_M, depth_m, np.maximum(depth_m, own_m))
 
 
 def judged_mm(

@@ -6,6 +6,7 @@ label can't be judged costs itself.
 """
 
 import json
+import shutil
 import time
 from collections import Counter
 from collections.abc import Mapping
@@ -49,6 +50,8 @@ def run_clean(
 
     console, out, rule = console or Console(stderr=True), Path(out), rule or CleaningRule()
     started = time.perf_counter()
+    if _holds(out, data):
+        raise InputError(f"{data} lies in {out}, and would be written over; choose another --out")
     mixture = Mixture([(data, 1.0)], open_location=open_location)
     check_body(mixture, BodyModel.load(body))
     [source] = mixture.sources
@@ -76,6 +79,8 @@ def run_clean(
         "rule": asdict(rule) | {"relabel": relabel}, "base": file_digest(base_path)[:16],
         "scorer": file_digest(scorer_path)[:16],
     }  # fmt: skip
+    # What another run left there would be learned from as well.
+    shutil.rmtree(out / "people", ignore_errors=True)
     examples = _write_people(source, rated, decisions, identity, out)
     _write_manifest(source, rated, decisions, out / "manifest.parquet")
     counts = Counter(decisions.values()) | Counter({"not judged": len(everyone) - len(judged)})
@@ -89,6 +94,13 @@ def run_clean(
     write_report(record, cleaned, judged, examples, out / "report.html")
     console.print(f"{out}: {told_in_words(record, cleaned)}", highlight=False)
     return record
+
+
+def _holds(out: Path, data: str) -> bool:
+    """Whether the data are in the folder that is written to, or are it."""
+    if "://" in data:
+        return False
+    return Path(data).resolve().is_relative_to(out.resolve())
 
 
 def told_in_words(record: dict[str, Any], cleaned: Cleaned) -> str:

@@ -1,5 +1,7 @@
 """What one process of ``alignhmr clean`` does: every label of a file beside the model's own answer, rated."""
 
+import hashlib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,7 +16,7 @@ from alignhmr.core.errors import InputError
 from alignhmr.core.geometry.rotations import axis_angle_to_matrix
 from alignhmr.core.placement import Bodies, Sight, stand
 from alignhmr.core.recovery import Recoverer, RecoveryRequest
-from alignhmr.core.scoring.cleaning import USUAL_MM, judged_mm, off_mm
+from alignhmr.core.scoring.cleaning import USUAL_MM, judged_mm, off_mm, standing_m
 from alignhmr.deployments import torchvision_shim
 from alignhmr.deployments.prepared import NobodySearched
 from alignhmr.training.calibration import request_of
@@ -55,15 +57,19 @@ class RatedLabel:
 
     @property
     def judged_mm(self) -> float:
-        return _judged(self.expected_mm, self.off_mm, self.own_expected_mm)
+        return math.inf if self.failure else _judged(self.expected_mm, self.off_mm, self.own_expected_mm)
 
     @property
     def own_judged_mm(self) -> float:
-        return _judged(self.own_expected_mm, self.own_off_mm, USUAL_MM)
+        return math.inf if self.failure else _judged(self.own_expected_mm, self.own_off_mm, USUAL_MM)
 
     def relabelled(self, sighting: Sighting) -> Sighting:
         """The person with the model's answer for a label."""
         return replace(sighting, **self.own, facts={**sighting.facts, "relabelled": True})
+
+
+def _not_judged(sighting: Sighting, why: str) -> RatedLabel:
+    return RatedLabel(sighting.id, *[math.inf] * 4, own={}, failure=why)
 
 
 def _judged(expected_mm: float, off_mm: float, own_mm: float) -> float:
@@ -80,14 +86,20 @@ class RateLabels:
 
     def __call__(self, path: str) -> list[RatedLabel]:
         shard = read_shard(self.filesystem, path)
-        return [self._rated(sighting, index) for index, sighting in enumerate(shard)]
+        return [self._rated(sighting) for sighting in shard]
 
-    def _rated(self, sighting: Sighting, index: int) -> RatedLabel:
-        request = request_of(sighting, self.judges.seed + index, self.judges.hypotheses)
+    def _rated(self, sighting: Sighting) -> RatedLabel:
+        """What is wrong with one row costs that row alone."""
+        # By name, so that nobody's answer depends on how people are shared out among files.
+        seed = self.judges.seed + int(hashlib.sha256(sighting.id.encode()).hexdigest()[:8], 16)
         try:
-            return rated(self.recoverer, sighting, request)
+            found = rated(self.recoverer, sighting, request_of(sighting, seed, self.judges.hypotheses))
         except InputError as error:
-            return RatedLabel(sighting.id, *[float("inf")] * 4, own={}, failure=str(error))
+            return _not_judged(sighting, str(error))
+        numbers = (found.expected_mm, found.off_mm, found.own_expected_mm, found.own_off_mm)
+        if not np.isfinite(numbers).all():
+            return _not_judged(sighting, "the label holds numbers that are not finite")
+        return found
 
 
 @torch.no_grad()
@@ -105,7 +117,8 @@ def rated(recoverer: Recoverer, sighting: Sighting, request: RecoveryRequest) ->
         "smpl24_cam_m": hyps.joints_cam_m, "coco23_cam_m": hyps.keypoints_cam_m,
     }  # fmt: skip
     own = {name: value[chosen].astype(np.float32) for name, value in own.items()}
-    depths = np.array([sighting.smpl24_cam_m[0, 2], own["smpl24_cam_m"][0, 2]])
+    own_depth = own["smpl24_cam_m"][0, 2]
+    depths = standing_m(np.array([sighting.smpl24_cam_m[0, 2], own_depth]), float(own_depth))
     projected = np.stack([label.keypoints_px[0, 0].numpy(), hyps.keypoints_px[chosen]])
     offs = off_mm(projected, sighting.keypoints_px, depths, float(sighting.focal_px))
     told = float(hyps.expected_error_mm[chosen])

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from ray.actor import ActorHandle
 
 from alignhmr.core.errors import CompatibilityError, InputError
-from alignhmr.core.scoring.cleaning import CleaningRule, clean, judged_mm, off_mm
+from alignhmr.core.scoring.cleaning import CleaningRule, clean, judged_mm, off_mm, standing_m
 from alignhmr.core.scoring.confidence import ErrorConfidence
 from alignhmr.deployments.labeling.captioning import KEPT
 from alignhmr.deployments.labeling.counting import counting
@@ -156,8 +156,9 @@ class Rescore(Score):
         if "error_code" in columns:
             return columns
         found = recovery.hypotheses
-        off = off_mm(found.keypoints_px, person.keypoints_px, found.joints_cam_m[:, 0, 2], camera.focal_px)
         label, own = row["selected"], recovery.selected
+        depth = standing_m(found.joints_cam_m[:, 0, 2], float(found.joints_cam_m[own, 0, 2]))
+        off = off_mm(found.keypoints_px, person.keypoints_px, depth, camera.focal_px)
         expected = found.expected_error_mm
         kept = {"models": dict(row["models"]) | {"scorer": dict(columns["models"]).get("scorer", "unknown")}}
         return columns | kept | {

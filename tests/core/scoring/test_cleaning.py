@@ -6,7 +6,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alignhmr.core.errors import InputError
-from alignhmr.core.scoring.cleaning import USUAL_MM, CleaningRule, clean, judged_mm, off_mm
+from alignhmr.core.scoring.cleaning import (
+    NOWHERE_MM,
+    USUAL_MM,
+    CleaningRule,
+    clean,
+    judged_mm,
+    off_mm,
+    standing_m,
+)
 from alignhmr.core.scoring.confidence import ErrorConfidence, fit_error_confidence
 
 
@@ -61,6 +69,20 @@ def test_distances_are_told_in_space(px: float, depth: float) -> None:
     keypoints[:, 2] = 0.1
     assert off_mm(projected, keypoints, np.full(2, depth), 500.0).tolist() == [0.0, 0.0]
     assert judged_mm(np.full(1, 30.0), np.full(1, 40.0))[0] == pytest.approx(50.0)
+
+
+@pytest.mark.parametrize("depth", [0.0, -3.0, 0.01])
+def test_nobody_stands_at_the_camera(depth: float) -> None:
+    """Where nothing is off in the picture, and where nobody says."""
+    for confidence in (0.9, 0.1):
+        keypoints = np.concatenate([np.full((23, 2), 200.0), np.full((23, 1), confidence)], 1)
+        found = off_mm(np.full((2, 23, 2), 200.0), keypoints, np.array([depth, 3.0]), 500.0)
+        assert found.tolist() == [NOWHERE_MM, 0.0]
+
+
+def test_a_label_that_stands_too_near_is_judged_where_the_answer_stands() -> None:
+    found = standing_m(np.array([0.5, 3.0, 8.0, 0.0]), 4.0)
+    assert found.tolist() == [4.0, 4.0, 8.0, 0.0]
 
 
 def test_who_is_hard_to_tell_is_not_labelled_wrongly_for_that() -> None:

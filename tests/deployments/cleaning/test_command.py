@@ -137,3 +137,31 @@ def test_what_can_not_be_done_is_told_first(clean, models, tmp_path, prepared_pe
     with pytest.raises(CompatibilityError, match="body model"):
         clean(data=folder, out=tmp_path / "new")
     assert not (tmp_path / "new").exists()
+    with pytest.raises(InputError, match="would be written over"):
+        clean(data=folder, out=tmp_path, overwrite=True)
+    with pytest.raises(InputError, match="would be written over"):
+        clean(data=folder, out=folder, overwrite=True)
+
+
+@pytest.mark.timeout(300)
+def test_what_is_wrong_with_one_row_costs_that_row(clean, ray_session, tmp_path, prepared_people, body):
+    """A view that is no picture, a pose that is no number, a body at the camera; and another run's files go."""
+    people = prepared_people.seen_people(body, 6)
+    at_camera = {
+        name: getattr(people[2], name) - people[2].smpl24_cam_m[0]
+        for name in ("transl_cam_m", "smpl24_cam_m", "coco23_cam_m")
+    }
+    people[0] = replace(people[0], crop_jpeg=b"nothing")
+    people[1] = replace(people[1], pose_aa=np.full((24, 3), np.nan, np.float32))
+    people[2] = replace(people[2], **at_camera)
+    folder = prepared_people.write_people(tmp_path / "odd", people, domain="wild", split="train")
+    left_there = tmp_path / "out" / "people" / "people-9.parquet"
+    left_there.parent.mkdir(parents=True)
+    left_there.touch()
+    record = clean(data=folder, overwrite=True, relabel=False)
+    manifest = pq.read_table(tmp_path / "out" / "manifest.parquet").to_pylist()
+    rows = {row["id"]: row for row in manifest}
+    found = [rows[person.id]["decision"] for person in people]
+    assert found == ["not_judged", "not_judged", "drop", *["keep"] * 3] and record["not_judged"] == 2
+    assert "not finite" in rows[people[1].id]["reason"] and rows[people[0].id]["reason"]
+    assert not left_there.exists()
