@@ -16,7 +16,7 @@ from alignhmr.core.language.posecodes import Posecodes
 FLOOR = 0.02
 """A probability isn't told more exactly: who describes a pose errs now and then."""
 SPACE = 8.0
-"""What a cosine of 1 counts, in the unit of ``told_evidence``; chosen on poses of the training clips."""
+"""What a cosine of 1 counts, in the unit of ``told_evidence``; a guess until a trained space was tried."""
 
 
 def shares_of(codes: Posecodes) -> Float[np.ndarray, "facts categories"]:

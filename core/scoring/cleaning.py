@@ -25,6 +25,7 @@ USUAL_MM = 110.0
 """Expected error of the model's answer about somebody who is as hard to tell as is usual. Chosen so that of the labels
 kept by a precision of 0.9 that share was right (README of this folder)."""
 LEAST_DEPTH_M, NOWHERE_MM = 0.2, 1e5
+"""Nobody's root stands nearer to a camera; and how far off a label is that says so."""
 _HARDNESS = 0.85
 """How much of the difference in hardness is taken out; all would be 1. Chosen there."""
 

@@ -21,6 +21,7 @@ import hashlib
 import statistics
 import tempfile
 import time
+from collections.abc import Mapping
 from itertools import islice
 from pathlib import Path
 
@@ -137,7 +138,7 @@ class Adaptation:
 
     def aligned(
         self, objective: Objective, crowd: Crowd, answers: Answers, folder: Path, *, seed: int = 0,
-        keep: np.ndarray | None = None, hypotheses: int = HYPOTHESES, **settings: float,
+        keep: np.ndarray | None = None, hypotheses: int = HYPOTHESES, settings: Mapping[str, float],
     ) -> tuple[BaseModel, dict[str, float]]:  # fmt: skip
         """Under the starter preset with these settings, on those people of the crowd."""
         preference = load_training_config(
@@ -158,7 +159,7 @@ class Adaptation:
         for objective in OBJECTIVES:
             found = []
             for settings in TRIED[:1] if self.options.quick else TRIED:
-                policy, told = self.aligned(objective, crowd, answers, folder, **settings)
+                policy, told = self.aligned(objective, crowd, answers, folder, settings=settings)
                 after = tune.errors(tune.answers(policy))["zero_noise"].mean()
                 found.append({**settings, **told, "change": round(float(after / before - 1), 5)})
                 print("tried", objective, found[-1], flush=True)
@@ -227,7 +228,7 @@ def adapted(recoverer: Recoverer, options: argparse.Namespace, folder: Path) -> 
     for objective in OBJECTIVES:
         chosen = {name: settings[objective][name] for name in TRIED[0]}
         runs = [
-            adaptation.aligned(objective, crowd, answers, folder, seed=seed, **chosen)
+            adaptation.aligned(objective, crowd, answers, folder, seed=seed, settings=chosen)
             for seed in SEEDS[: 1 if quick else None]
         ]
         after[objective] = [held_out.errors(held_out.answers(policy)) for policy, _ in runs]
@@ -246,14 +247,14 @@ def adapted(recoverer: Recoverer, options: argparse.Namespace, folder: Path) -> 
         "studio_change": -values[best]["studio"]["value"],  # pyright: ignore[reportIndexIssue]
     }  # fmt: skip
     chosen = {name: settings[best][name] for name in TRIED[0]}
-    values["curve"] = curve(adaptation, best, crowd, answers, held_out, before, folder, **chosen)
-    values["pose2sim4_gain"] = film(adaptation, best, folder, **chosen)
+    values["curve"] = curve(adaptation, best, crowd, answers, held_out, before, folder, chosen)
+    values["pose2sim4_gain"] = film(adaptation, best, folder, chosen)
     return values
 
 
 def curve(
     adaptation: Adaptation, objective: Objective, crowd: Crowd, answers: Answers, held_out: Crowd,
-    before: dict[str, np.ndarray], folder: Path, **settings: float,
+    before: dict[str, np.ndarray], folder: Path, settings: Mapping[str, float],
 ) -> dict[str, object]:  # fmt: skip
     """Gain by number of pictures, drawn by lot, and by number of hypotheses."""
     found: dict[str, object] = {}
@@ -265,7 +266,7 @@ def curve(
     for name, (count, bodies) in list(asked.items())[: 1 if adaptation.options.quick else None]:
         keep = np.isin(crowd.people.image_sha256, pictures[:count])
         policy, told = adaptation.aligned(
-            objective, crowd, answers, folder, keep=keep, hypotheses=bodies, **settings
+            objective, crowd, answers, folder, keep=keep, hypotheses=bodies, settings=settings
         )
         after = held_out.errors(held_out.answers(policy))
         found[name] = {
@@ -276,7 +277,9 @@ def curve(
     return found
 
 
-def film(adaptation: Adaptation, objective: Objective, folder: Path, **settings: float) -> dict[str, object]:
+def film(
+    adaptation: Adaptation, objective: Objective, folder: Path, settings: Mapping[str, float]
+) -> dict[str, object]:
     """Each camera judged by what was learned from the others."""
     base, seen = adaptation.recoverer.base, on_film(adaptation.recoverer, adaptation.options.quick)
     before: list[dict[str, np.ndarray]] = []
@@ -287,7 +290,7 @@ def film(adaptation: Adaptation, objective: Objective, folder: Path, **settings:
             Crowd([subject for name, subject in seen if (name == camera) == own], adaptation.recoverer)
             for own in (False, True)
         )
-        policy, told = adaptation.aligned(objective, others, others.answers(base), folder, **settings)
+        policy, told = adaptation.aligned(objective, others, others.answers(base), folder, settings=settings)
         before.append(mine.errors(mine.answers(base)))
         after.append(mine.errors(mine.answers(policy)))
         groups += mine.groups
