@@ -104,11 +104,10 @@ def _searched(
             similarity = (space.place_of_pose(axis_angle_to_matrix(poses)) @ place).numpy()
         joints = np.stack([row["selected_joints_cam_m"].reshape(-1, 3) for row in rows])
         codes = posecodes(joints)
-        score = matched(told, codes, _ANY, similarity)
+        evidence = told_evidence(told, codes, _ANY)
+        score = matched(evidence, similarity)
         # The geometric mean of the told categories' probabilities, so that one that is plainly wrong counts.
-        probable = (
-            np.exp(told_evidence(told, codes, _ANY) / np.sqrt(len(told))) if told else np.zeros(len(rows))
-        )
+        probable = np.exp(evidence / np.sqrt(len(told))) if told else np.zeros(len(rows))
         for row, *numbers in zip(rows, score, similarity, probable, strict=True):
             yield Found(0, row["uri"], row["person_index"], row["image_sha256"], *map(float, numbers))
     if not people:

@@ -18,7 +18,7 @@ from alignhmr.core.geometry.rotations import geodesic_angle
 from alignhmr.core.language.codebook import Codebook
 from alignhmr.core.language.facts import FACTS, INDEX, MOST
 from alignhmr.core.language.lexicon import HELD_OUT, WORDINGS, WORDS, clause
-from alignhmr.core.language.matching import SPACE, shares_of, told_evidence
+from alignhmr.core.language.matching import matched, shares_of, told_evidence
 from alignhmr.core.language.pose_vqvae import Coded, joints_of
 from alignhmr.core.language.posecodes import posecodes, said, said_mask
 from alignhmr.core.language.reading import read
@@ -252,7 +252,7 @@ def evaluate(model: TextPose, poses: Float[Tensor, "count 24 3 3"], body: BodyMo
             cosines = model.place_of_text(texts, wordings=_TRAINED).cpu() @ places.T
             told = [read(text, wordings=_TRAINED).codes for text in texts]
             evidence = torch.from_numpy(np.stack([told_evidence(one, codes, common) for one in told]))
-            found = recalls(evidence + SPACE * cosines)
+            found = recalls(matched(evidence, cosines))
             found |= {
                 "mean_recall_space": recalls(cosines)["mean_recall"],
                 "mean_recall_reading": recalls(evidence)["mean_recall"],

@@ -14,7 +14,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from alignhmr.core.body.skeleton import JOINTS
-from alignhmr.core.language.facts import BY_NAME, INDEX, PARTS, SIDES
+from alignhmr.core.language.facts import BY_NAME, PARTS, SIDES
+from alignhmr.core.language.matching import log_probability
 from alignhmr.core.language.measures import CAMERA_UP
 from alignhmr.core.language.posecodes import Posecodes, posecodes
 
@@ -30,8 +31,6 @@ PART_JOINTS: dict[str, tuple[int, ...]] = {
     },
 }  # fmt: skip
 """Part -> the joints by which it is near or far."""
-_FLOOR = 0.02
-"""A probability isn't told more exactly: who describes a picture errs now and then."""
 
 
 @dataclass(frozen=True)
@@ -103,10 +102,8 @@ def part_checks(
     total = np.zeros((len(codes.codes), len(PARTS)))
     count = np.zeros(len(PARTS), np.int64)
     for name, category in told.items():
-        fact = BY_NAME[name]
-        part = PARTS.index(fact.part)
-        probability = codes.probabilities[:, INDEX[name], fact.scale.names.index(category)]
-        total[:, part] += np.log(np.maximum(probability, _FLOOR))
+        part = PARTS.index(BY_NAME[name].part)
+        total[:, part] += log_probability(codes, name, category)
         count[part] += 1
     return total / np.maximum(count, 1), count
 

@@ -6,17 +6,26 @@ patterns miss what is said in words that nobody wrote down, and the space hardly
 """
 
 from collections.abc import Mapping
+from typing import TypeVar
 
 import numpy as np
 from jaxtyping import Float
+from torch import Tensor
 
 from alignhmr.core.language.facts import BY_NAME, INDEX
 from alignhmr.core.language.posecodes import Posecodes
 
 FLOOR = 0.02
 """A probability isn't told more exactly: who describes a pose errs now and then."""
+Numbers = TypeVar("Numbers", np.ndarray, Tensor)
 SPACE = 8.0
 """What a cosine of 1 counts, in the unit of ``told_evidence``; a guess until a trained space was tried."""
+
+
+def log_probability(codes: Posecodes, name: str, category: str) -> Float[np.ndarray, "poses"]:
+    """Of a told category in each pose, no surer than ``FLOOR`` that it isn't so."""
+    probability = codes.probabilities[:, INDEX[name], BY_NAME[name].scale.names.index(category)]
+    return np.log(np.maximum(probability, FLOOR))
 
 
 def shares_of(codes: Posecodes) -> Float[np.ndarray, "facts categories"]:
@@ -35,14 +44,10 @@ def told_evidence(
     total = np.zeros(len(codes.codes))
     for name, category in told.items():
         index, column = INDEX[name], BY_NAME[name].scale.names.index(category)
-        probability = np.maximum(codes.probabilities[:, index, column], FLOOR)
-        total += np.log(probability / max(float(common[index, column]), FLOOR))
+        total += log_probability(codes, name, category) - np.log(max(float(common[index, column]), FLOOR))
     return total / np.sqrt(max(len(told), 1))
 
 
-def matched(
-    told: Mapping[str, str], codes: Posecodes, common: Float[np.ndarray, "facts categories"],
-    cosines: Float[np.ndarray, "poses"],
-) -> Float[np.ndarray, "poses"]:  # fmt: skip
-    """Both witnesses; ``cosines`` are of the text's place and each pose's (``text_pose``)."""
-    return told_evidence(told, codes, common) + SPACE * cosines
+def matched(evidence: Numbers, cosines: Numbers) -> Numbers:
+    """Both witnesses: ``told_evidence``, and cosines of the text's place and each pose's (``text_pose``)."""
+    return evidence + SPACE * cosines

@@ -42,7 +42,7 @@ def test_nothing_told_is_no_evidence(codes) -> None:
     common = shares_of(codes)
     assert (told_evidence({}, codes, common) == 0).all()
     cosines = np.linspace(-1, 1, len(codes.codes))
-    assert matched({}, codes, common, cosines) == pytest.approx(SPACE * cosines)
+    assert matched(told_evidence({}, codes, common), cosines) == pytest.approx(SPACE * cosines)
 
 
 def test_the_evidence_is_finite_where_a_pose_denies_what_is_told(codes) -> None:
