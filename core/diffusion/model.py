@@ -20,7 +20,7 @@ from alignhmr.core.diffusion.denoiser import MlpDenoiser
 from alignhmr.core.diffusion.encoder import Encoded, ImageEncoder, MlpEncoder, concatenate
 from alignhmr.core.diffusion.image_tokens import PointTokens
 from alignhmr.core.diffusion.kinematic_denoiser import KinematicDenoiser
-from alignhmr.core.diffusion.parameters import SIZE
+from alignhmr.core.diffusion.parameters import SIZE, canonical
 from alignhmr.core.diffusion.patch_tokens import PatchTokens
 from alignhmr.core.diffusion.pose_tokens import PoseTokens
 from alignhmr.core.diffusion.token_encoder import TokenEncoder
@@ -114,9 +114,9 @@ class BaseModel(nn.Module):
         return self.encoder(condition)
 
     def regress(self, encoded: Encoded) -> Float[Tensor, "people params"]:
-        """The initial estimate, as a packed parameter vector; in float32 whatever the networks use."""
+        """The initial estimate, the packed vector of a body; in float32 whatever the networks use."""
         with torch.autocast(self.mean.device.type, enabled=False):
-            return self.mean + self.regressor(encoded.vector.float())
+            return canonical(self.mean + self.regressor(encoded.vector.float()))
 
     def denoise(
         self, x_t: Float[Tensor, "people hyps params"], t: Int[Tensor, "people hyps"], encoded: Encoded
@@ -177,7 +177,8 @@ class BaseModel(nn.Module):
 
     def initial_of(self, views: Sequence[View]) -> Float[Tensor, "people params"]:
         """The initial estimate of all views together."""
-        return torch.stack([share[:, None] * self.regress(encoded) for share, encoded in views]).sum(0)
+        found = torch.stack([share[:, None] * self.regress(encoded) for share, encoded in views]).sum(0)
+        return found if len(views) == 1 else canonical(found)
 
     def views(self, condition: Condition | Encoded | Sequence[View]) -> list[View]:
         """Encodings of the evidence, and their shares of each person's answer; they add up to one.
