@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 
 IntrinsicsSource = Literal["given", "exif", "default"]
 
@@ -58,9 +58,25 @@ class Person:
     """RGB of the square around the box that the models look at (``perception/views.py``); None without pixels."""
 
 
+LEAST_WITH_MEAN = 8
+"""Hypotheses from which on the last of them is the mean of the best (``scoring/selection.py``)."""
+
+
+def number_made(hyps: int) -> int:
+    """How many of a person's so many hypotheses the base makes; the rest is their mean."""
+    return hyps if hyps < LEAST_WITH_MEAN else hyps - 1
+
+
+def drawn(hyps: int) -> Bool[np.ndarray, "hyps"]:
+    """Which of them are draws: neither the zero-noise answer nor the mean of the best."""
+    place = np.arange(hyps)
+    return (place > 0) & (place < number_made(hyps))
+
+
 @dataclass(frozen=True)
 class Hypotheses:
-    """M answers for one person. Index 0 is the zero-noise answer; the order is that of sampling."""
+    """M answers for one person: the zero-noise answer, draws in the order of sampling, and from ``LEAST_WITH_MEAN``
+    on the mean of the best."""
 
     pose_aa: Float[np.ndarray, "hyps 24 3"]
     """Axis-angle; joint 0 is the root's orientation in the camera frame."""
@@ -71,7 +87,7 @@ class Hypotheses:
     keypoints_cam_m: Float[np.ndarray, "hyps keypoints 3"]
     keypoints_px: Float[np.ndarray, "hyps keypoints 2"]
     scores: Float[np.ndarray, "hyps"]
-    """HMR-Scorer's score and agreement with the others; larger is better, comparable within one person only."""
+    """HMR-Scorer's score; larger is better, comparable within one person only."""
     expected_error_mm: Float[np.ndarray, "hyps"]
     """HMR-Scorer's estimate of the MPJPE."""
 

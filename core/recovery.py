@@ -35,12 +35,12 @@ from alignhmr.core.perception.detector import Detector, load_detector
 from alignhmr.core.perception.silhouettes import SILHOUETTE_PX, distance_outside, silhouette_over
 from alignhmr.core.perception.views import shrunk, with_views
 from alignhmr.core.placement import Bodies, place, together
-from alignhmr.core.records import Hypotheses, Intrinsics, Person, Picture, Recovery
+from alignhmr.core.records import Hypotheses, Intrinsics, Person, Picture, Recovery, number_made
 from alignhmr.core.refinement import Prompt, Refiner, denoised_again
 from alignhmr.core.scoring.confidence import ErrorConfidence, JointConfidence
 from alignhmr.core.scoring.evidence import Claim, Evidence
 from alignhmr.core.scoring.scorer import HMRScorer, Rating, Seen
-from alignhmr.core.scoring.selection import BEST, LEAST, mean_of_best
+from alignhmr.core.scoring.selection import BEST, mean_of_best
 from alignhmr.core.scoring.vetoes import vetoes
 from alignhmr.core.synthetic.contact import radii_of
 
@@ -221,7 +221,7 @@ class Recoverer:
         """What ``judged`` takes: as many hypotheses as leave room for their mean."""
         hyps = request.hypotheses
         check_count(hyps)
-        return self.hypothesise(replace(request, hypotheses=_drawn_of(hyps)))
+        return self.hypothesise(replace(request, hypotheses=number_made(hyps)))
 
     @torch.no_grad()
     def judged(
@@ -238,7 +238,7 @@ class Recoverer:
         refined = answer = None if refiner is None else refiner(bodies)
         bodies = bodies if refined is None else refined.bodies
         claim = Claim.of(bodies, sight.crop_px)
-        seen = self._look(person, self._evidence(person, sight, claim.take(slice(_drawn_of(hyps)))))
+        seen = self._look(person, self._evidence(person, sight, claim.take(slice(number_made(hyps)))))
         rating = self.scorer.rate(seen, claim)
         score, error_mm = rating.score, rating.error_mm
         selected, interval = int(score[0].argmax()), None
@@ -361,11 +361,6 @@ def _same_eyes(base: BaseModel, scorer: HMRScorer) -> bool:
     assert other is not None
     mine, theirs = one.state_dict(), other.state_dict()
     return mine.keys() == theirs.keys() and all(torch.equal(mine[name], theirs[name]) for name in mine)
-
-
-def _drawn_of(hyps: int) -> int:
-    """How many of so many hypotheses the base draws; the rest is their mean."""
-    return hyps if hyps < LEAST else hyps - 1
 
 
 def resolve_device(name: str) -> str:

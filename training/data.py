@@ -29,6 +29,7 @@ from alignhmr.core.geometry.cameras import crop_camera_of
 from alignhmr.core.geometry.rotations import axis_angle_to_matrix
 from alignhmr.core.perception.silhouettes import SILHOUETTE_PX
 from alignhmr.core.perception.views import from_jpeg, shrunk
+from alignhmr.core.records import drawn
 from alignhmr.core.scoring.evidence import Evidence
 from alignhmr.core.scoring.preference import Abstention, group_advantages
 from alignhmr.training.preference import Objective
@@ -97,7 +98,7 @@ class People:
 
 @dataclass(frozen=True)
 class Preferred:
-    """Bodies of one person as packed vectors, best first, and whose they are: pairs, or groups of all hypotheses."""
+    """Bodies of one person as packed vectors, best first, and whose they are: pairs, or groups of all draws."""
 
     person: Int[np.ndarray, "rows"]
     bodies: Float[Tensor, "rows bodies params"]
@@ -159,7 +160,7 @@ def read_labels(
     sizes = sorted({len(one.advantage) for one in found})
     if len(sizes) > 1:
         raise InputError(
-            f"the groups in {source} are of {sizes[0]} to {sizes[-1]} hypotheses; align to rows that were labelled with"
+            f"the groups in {source} are of {sizes[0]} to {sizes[-1]} draws; align to rows that were labelled with"
             " one number of --hypotheses"
         )
     return Labels(_people(people), _pack(found, people, body), dict(counts))
@@ -270,14 +271,16 @@ def _pairs(cell: dict[str, Any]) -> list[tuple[list[int], list[float]]] | str:
 
 
 def _group(cell: dict[str, Any]) -> list[tuple[list[int], list[float]]] | str:
-    """All hypotheses of the row, best first, or why nothing is made of them."""
+    """All draws of the row, best first, or why nothing is made of them."""
     against = cell["vetoes"].as_py()
     vetoed = {} if against is None else {"any": np.array([reason is not None for reason in against])}
     scores, expected_mm = _numbers(cell["scores"], -1), _numbers(cell["expected_error_mm"], -1)
-    advantage = group_advantages(scores, expected_mm, vetoed=vetoed)
+    among = drawn(len(scores))
+    advantage = group_advantages(scores, expected_mm, vetoed=vetoed, among=among)
     if isinstance(advantage, Abstention):
         return advantage.reason
     order = np.argsort(-advantage, kind="stable")
+    order = order[among[order]]
     return [(order.tolist(), advantage[order].tolist())]
 
 

@@ -3,6 +3,9 @@
 Pure functions of scores. The rule of the ADHMR release isn't published (``methods``: 'upper against lower
 part of the ranking'); here the best of the top k meet the worst of the bottom k, a pair must differ by a margin in
 score, and later pairs must say something new. A vetoed hypothesis wins over nobody and may lose to anybody.
+
+``among`` tells who takes part. The zero-noise answer and the mean of the best are no draws: they score best in nearly
+everybody, and to prefer them says that a mean is better than a draw, which narrows what is drawn and teaches nothing.
 """
 
 from collections.abc import Mapping
@@ -44,13 +47,15 @@ def mine_pairs(
     *,
     vetoed: Mapping[str, Bool[np.ndarray, "hyps"]] | None = None,
     joints_m: Float[np.ndarray, "hyps joints 3"] | None = None,
+    among: Bool[np.ndarray, "hyps"] | None = None,
 ) -> list[PreferencePair] | Abstention:
     """Pairs of one person, widest margin first; nobody is in two of them.
 
-    ``vetoed`` are those of ``scoring/vetoes.py``, ``joints_m`` the root-relative joints, which diversity needs.
+    ``vetoed`` are those of ``scoring/vetoes.py``, ``joints_m`` the root-relative joints, which diversity needs,
+    ``among`` is ``records.drawn``; None: everyone.
     """
     rule = rule or MiningRule()
-    ranked = _ranked(scores, expected_error_mm, rule, vetoed)
+    ranked = _ranked(scores, expected_error_mm, rule, vetoed, among)
     if isinstance(ranked, Abstention):
         return ranked
     order, out = ranked
@@ -76,36 +81,42 @@ def group_advantages(
     rule: MiningRule | None = None,
     *,
     vetoed: Mapping[str, Bool[np.ndarray, "hyps"]] | None = None,
+    among: Bool[np.ndarray, "hyps"] | None = None,
 ) -> Float[np.ndarray, "hyps"] | Abstention:
     """How much better each hypothesis of a group is than its mean, in standard deviations (arXiv 2602.19180, 3.3).
 
-    A vetoed one is as bad as the worst. They sum to 0; no advantage is made of scores that hardly differ.
+    A vetoed one is as bad as the worst. They sum to 0, and whoever isn't ``among`` them has 0; no advantage is made of
+    scores that hardly differ.
     """
     rule = rule or MiningRule()
-    ranked = _ranked(scores, expected_error_mm, rule, vetoed)
+    ranked = _ranked(scores, expected_error_mm, rule, vetoed, among)
     if isinstance(ranked, Abstention):
         return ranked
-    _, out = ranked
-    told = np.where(out, np.min(scores), scores).astype(np.float64)
+    order, out = ranked
+    told = np.where(out, np.min(scores[order]), scores).astype(np.float64)[order]
     if told.max() - told.min() < rule.margin:
         return Abstention("no_margin")
-    return (told - told.mean()) / told.std()
+    advantages = np.zeros(len(scores))
+    advantages[order] = (told - told.mean()) / told.std()
+    return advantages
 
 
 def _ranked(
-    scores: np.ndarray, expected_error_mm: np.ndarray, rule: MiningRule, vetoed: Mapping[str, np.ndarray] | None
+    scores: np.ndarray, expected_error_mm: np.ndarray, rule: MiningRule, vetoed: Mapping[str, np.ndarray] | None,
+    among: np.ndarray | None,
 ) -> tuple[np.ndarray, np.ndarray] | Abstention:  # fmt: skip
-    """Best first, the vetoed at the end; and who they are."""
+    """Those who take part, best first, the vetoed at the end; and who of all is vetoed."""
     if not (np.isfinite(scores).all() and np.isfinite(expected_error_mm).all()):
         return Abstention("non_finite")
-    if len(scores) < rule.min_hypotheses:
+    mine = np.arange(len(scores)) if among is None else np.flatnonzero(among)
+    if len(mine) < rule.min_hypotheses:
         return Abstention("too_few")
     out = np.zeros(len(scores), bool)
     for hit in (vetoed or {}).values():
         out |= hit
-    if out.all():
+    if out[mine].all():
         return Abstention("vetoed")
-    order = np.lexsort((-scores, out))
+    order = mine[np.lexsort((-scores[mine], out[mine]))]
     if expected_error_mm[order[0]] > rule.max_expected_error_mm:
         return Abstention("unreliable")
     return order, out

@@ -1,5 +1,7 @@
 """One answer out of many: the mean of the zero-noise answer and the best-scored ones.
 
+Among fewer than ``records.LEAST_WITH_MEAN`` the best-scored is chosen.
+
 Means of rotations are taken on their manifold: the rotation nearest to the mean of matrices (the chordal mean of
 Moakher 2002). A mean of poses isn't one of the hypotheses: it has its own translation, fitted anew.
 """
@@ -15,8 +17,6 @@ BEST = 5
 """Hypotheses whose mean is the answer: chosen on held-out people (README of this folder)."""
 ZERO_NOISE = 0.7
 """Weight of the zero-noise answer in that mean; the best share the rest. Chosen there."""
-LEAST = 8
-"""Hypotheses from which on there is such a mean; among fewer the best-scored is chosen."""
 
 
 def mean_of_best(

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 from ray.actor import ActorHandle
 
-from alignhmr.core.records import Recovery
+from alignhmr.core.records import Recovery, drawn
 from alignhmr.core.scoring.preference import Abstention, MiningRule, mine_pairs
 from alignhmr.deployments.labeling.counting import counting
 from alignhmr.deployments.labeling.failures import failure
@@ -170,7 +170,7 @@ class Score(_PersonStage):
         vetoed, hyps = self.recoverer.vetoes(recovery), recovery.hypotheses
         mined = mine_pairs(
             hyps.scores, hyps.expected_error_mm, self.rule, vetoed=vetoed,
-            joints_m=hyps.joints_cam_m - hyps.joints_cam_m[:, :1],
+            joints_m=hyps.joints_cam_m - hyps.joints_cam_m[:, :1], among=drawn(len(hyps)),
         )  # fmt: skip
         against = [[name for name, hit in vetoed.items() if hit[index]] for index in range(len(hyps))]
         columns: Columns = {"vetoes": [",".join(names) or None for names in against]}

@@ -24,6 +24,7 @@ from alignhmr.core.metrics.positions import pa_mpjpe_mm
 from alignhmr.core.perception.silhouettes import SILHOUETTE_PX, silhouette_over
 from alignhmr.core.perception.views import to_jpeg
 from alignhmr.core.placement import place, together
+from alignhmr.core.records import drawn
 from alignhmr.core.recovery import Recoverer, RecoveryRequest
 from alignhmr.core.scoring.evidence import Claim, Evidence
 from alignhmr.core.scoring.preference import Abstention, MiningRule, group_advantages, mine_pairs
@@ -152,15 +153,18 @@ class Crowd:
                 answers.pose_aa[index, first].numpy(), joints, radii, answers.keypoints_px[index, first].numpy(),
                 self.people.keypoints_px[index].numpy(), self.people.crop_px[index].numpy(),
             )  # fmt: skip
+            # Fewer are as if no more had been asked for, but that their last is a draw.
+            among = drawn(HYPOTHESES)[first]
             if objective == "group":
-                found = group_advantages(scores, expected, rule, vetoed=out)
+                found = group_advantages(scores, expected, rule, vetoed=out, among=among)
                 if isinstance(found, Abstention):
                     continue
                 order = np.argsort(-found, kind="stable")
+                order = order[among[order]]
                 chosen = [(order.tolist(), found[order])]
             else:
                 relative = joints - joints[:, :1]
-                found = mine_pairs(scores, expected, rule, vetoed=out, joints_m=relative)
+                found = mine_pairs(scores, expected, rule, vetoed=out, joints_m=relative, among=among)
                 if isinstance(found, Abstention):
                     continue
                 chosen = [([pair.winner, pair.loser], np.array([1.0, -1.0])) for pair in found]

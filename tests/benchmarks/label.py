@@ -30,7 +30,7 @@ import psutil
 from PIL import Image
 from record import finish
 
-from alignhmr.core.records import Person, Picture
+from alignhmr.core.records import Person, Picture, drawn
 from alignhmr.deployments.labeling.books import BOOKS, Books
 from alignhmr.deployments.labeling.captioning import add_pose_captions, make_captioner
 from alignhmr.deployments.labeling.config import LabelConfig, load_config
@@ -229,7 +229,7 @@ def _by_hand(paths: list[str], out: str, hypotheses: int) -> int:
             hyps = recovery.hypotheses
             mined = mine_pairs(
                 hyps.scores, hyps.expected_error_mm, vetoed=recoverer.vetoes(recovery),
-                joints_m=hyps.joints_cam_m - hyps.joints_cam_m[:, :1],
+                joints_m=hyps.joints_cam_m - hyps.joints_cam_m[:, :1], among=drawn(len(hyps)),
             )  # fmt: skip
             row = {
                 "uri": path,

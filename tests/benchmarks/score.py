@@ -34,7 +34,7 @@ from alignhmr.core.geometry.rotations import axis_angle_to_matrix
 from alignhmr.core.metrics.bootstrap import mean_interval
 from alignhmr.core.metrics.ranking import auroc, pearson, within_groups
 from alignhmr.core.perception.images import decode
-from alignhmr.core.records import Intrinsics, Recovery
+from alignhmr.core.records import Intrinsics, Recovery, drawn
 from alignhmr.core.recovery import Recoverer, RecoveryRequest
 from alignhmr.core.scoring.cleaning import CleaningRule, clean
 from alignhmr.core.scoring.preference import Abstention, MiningRule, mine_pairs
@@ -171,16 +171,18 @@ def figures(rated: Rated) -> dict[str, object]:
 
 
 def mined(
-    rated: Rated, rule: MiningRule, hyps: int = HYPOTHESES, without: str | None = None
+    rated: Rated, rule: MiningRule, hyps: int = HYPOTHESES, without: str | None = None, everyone: bool = False
 ) -> dict[str, object]:
-    """Precision of pairs, by how much winners are better, and how many people gave any; ``without`` is a veto."""
+    """Precision of pairs of draws, by how much winners are better, and how many people gave any.
+
+    ``without`` is a veto; with ``everyone`` the zero-noise answer and the mean of the best take part."""
     better: list[float] = []
     people = 0
     for index, error in enumerate(rated.errors_mm):
         pairs = mine_pairs(
             rated.scores[index][:hyps], rated.expected_mm[index][:hyps], rule,
             vetoed={reason: hit[:hyps] for reason, hit in rated.vetoed[index].items() if reason != without},
-            joints_m=rated.joints_m[index][:hyps],
+            joints_m=rated.joints_m[index][:hyps], among=None if everyone else drawn(HYPOTHESES)[:hyps],
         )  # fmt: skip
         if isinstance(pairs, Abstention):
             continue
@@ -203,6 +205,7 @@ def mining(rated: Rated) -> dict[str, object]:
     found = {name: mined(rated, rule) for name, rule in rules.items()}
     found |= {f"of {hyps} hypotheses": mined(rated, usual, hyps) for hyps in (4, 8, 16)}
     found |= {f"without the veto of {name}": mined(rated, usual, without=name) for name in rated.vetoed[0]}
+    found["means take part"] = mined(rated, usual, everyone=True)
     worst = [float(error[score.argmin()]) for error, score in zip(rated.errors_mm, rated.scores, strict=True)]
     found["truth as winner"] = {"pair_precision": 1.0, "pair_gain_mm": round(float(np.mean(worst)), 2)}
     return {"mining": found}

@@ -7,7 +7,7 @@ import torch
 
 from alignhmr.core.diffusion.condition import Condition, make_condition
 from alignhmr.core.diffusion.model import BaseModel, BaseModelConfig, hypothesis_noise
-from alignhmr.core.diffusion.parameters import SIZE, BodyParameters, pack, unpack
+from alignhmr.core.diffusion.parameters import POSE, SIZE, BodyParameters, canonical, pack, unpack
 from alignhmr.core.errors import InputError
 from alignhmr.core.geometry.rotations import axis_angle_to_matrix
 
@@ -144,16 +144,39 @@ def test_guidance_is_the_share_of_the_picture_in_an_answer() -> None:
     base = BaseModel(replace(SMALL, image="efficientnet-lite0", crop_px=32)).eval()
     seen, noise = evidence(2, pictures=True), torch.zeros(2, 1, SIZE)
 
-    def answer(guidance: float, condition: Condition) -> torch.Tensor:
+    def answer(guidance: float, condition: Condition) -> tuple[torch.Tensor, torch.Tensor]:
+        """The initial estimate, and what was left of the answer."""
         base.config = replace(base.config, guidance=guidance)
-        return base.sample(condition, noise, steps=1)
+        initial = base.initial_of(base.views(condition))[:, None]
+        return initial, base.sample(condition, noise, steps=1) - initial
 
     whole, blind = answer(1.0, seen), answer(1.0, seen.without("image"))
-    assert (whole - blind).abs().max() > 1e-4
-    torch.testing.assert_close(answer(0.25, seen), 0.25 * whole + 0.75 * blind)
-    assert torch.equal(answer(0.25, seen.without("image")), blind)
-    assert torch.equal(base.sample(base.encode(seen), noise, steps=1), whole)
+    assert (whole[0] - blind[0]).abs().max() > 1e-4 and (whole[1] - blind[1]).abs().max() > 1e-4
+    both = answer(0.25, seen)
+    torch.testing.assert_close(both[0], canonical(0.25 * whole[0] + 0.75 * blind[0]))
+    torch.testing.assert_close(both[1], 0.25 * whole[1] + 0.75 * blind[1])
+    assert torch.equal(answer(0.25, seen.without("image"))[1], blind[1])
+    assert torch.equal(base.sample(base.encode(seen), noise, steps=1), sum(whole))
     # Who has no keypoints is not answered by nothing.
     hidden = seen.keep(keypoints=torch.tensor([True, False]))
-    torch.testing.assert_close(answer(0.25, hidden)[1], answer(1.0, hidden)[1])
-    torch.testing.assert_close(answer(0.25, hidden)[0], 0.25 * whole[0] + 0.75 * blind[0])
+    torch.testing.assert_close(answer(0.25, hidden)[1][1], answer(1.0, hidden)[1][1])
+    torch.testing.assert_close(answer(0.25, hidden)[1][0], both[1][0])
+
+
+def test_the_length_of_six_numbers_says_nothing() -> None:
+    """A regressor that grew its rotations thirtyfold says the same, and so do the hypotheses about it."""
+    base, condition = model(), evidence(2)
+    base.residual_std.fill_(0.3)
+    noise = hypothesis_noise(6, torch.Generator().manual_seed(0)).expand(2, -1, -1)
+    before, answers = base.regress(base.encode(condition)), base.sample(condition, noise)
+    torch.testing.assert_close(pack(unpack(before)), before, atol=1e-6, rtol=1e-5)
+    last = base.regressor[1]
+    base.mean[POSE] *= 30
+    last.weight.data[POSE] *= 30
+    last.bias.data[POSE] *= 30
+    torch.testing.assert_close(base.regress(base.encode(condition)), before, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(base.sample(condition, noise), answers, atol=1e-4, rtol=1e-4)
+    # Two views that turn a joint to opposite sides have a mean that is a rotation, too.
+    views = [(torch.tensor([0.5, 0.5]), base.encode(evidence(2, seed))) for seed in (1, 2)]
+    mean = base.initial_of(views)
+    torch.testing.assert_close(pack(unpack(mean)), mean, atol=1e-6, rtol=1e-5)

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from alignhmr.core.records import drawn
 from alignhmr.core.scoring.preference import Abstention, MiningRule, group_advantages, mine_pairs
 
 CERTAIN = np.full(20, 60.0)
@@ -69,6 +70,24 @@ def test_later_pairs_say_something_new() -> None:
     assert isinstance(mined, list) and [(pair.winner, pair.loser) for pair in mined] == [(7, 0), (6, 2)]
     same = mine_pairs(scores, np.full(8, 60.0), rule, joints_m=np.zeros((8, 24, 3)))
     assert isinstance(same, list) and len(same) == 1
+
+
+@pytest.mark.parametrize("hyps", [4, 7, 8, 20])
+def test_only_draws_are_preferred_to_each_other(hyps: int) -> None:
+    """The zero-noise answer scores best here and the mean worst: neither is in a pair, or has an advantage."""
+    among, scores = drawn(hyps), np.linspace(5, 0, hyps)
+    assert not among[0] and among[1:-1].all() and among[-1] == (hyps < 8)
+    rule = MiningRule(pairs=99, top=99, min_hypotheses=2)
+    mined = mine_pairs(scores, np.full(hyps, 60.0), rule, among=among)
+    assert isinstance(mined, list) and all(among[pair.winner] and among[pair.loser] for pair in mined)
+    assert mined[0].winner == 1 and mined[0].loser == np.flatnonzero(among)[-1]
+    advantages = group_advantages(scores, np.full(hyps, 60.0), rule, among=among)
+    assert isinstance(advantages, np.ndarray) and (advantages[~among] == 0).all()
+    alone = group_advantages(scores[among], np.full(among.sum(), 60.0), rule)
+    np.testing.assert_allclose(advantages[among], alone)  # pyright: ignore[reportArgumentType]
+    # Three of four draws are too few where four are asked for.
+    few = mine_pairs(scores[:4], np.full(4, 60.0), among=drawn(4))
+    assert few == Abstention("too_few")
 
 
 def test_advantages_are_about_the_mean_of_the_group() -> None:

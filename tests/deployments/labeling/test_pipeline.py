@@ -113,6 +113,7 @@ def test_a_good_row_is_whole(labelled):
         for pair in row["pairs"] or ():
             margin = row["scores"][pair["winner"]] - row["scores"][pair["loser"]]
             assert pair["margin"] == pytest.approx(margin) and margin >= 0.3
+            assert min(pair["winner"], pair["loser"]) > 0, "the zero-noise answer is no draw"
         assert dict(row["models"])["body"] == "fake-body:0123"
         assert row["intrinsics_source"] == "default" and row["focal_px"] == pytest.approx(80.0)
         assert row["package_version"] == "0.test" and row["schema_version"] == 1
