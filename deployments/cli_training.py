@@ -175,7 +175,7 @@ def _align(objective: Literal["dpo", "group", "sft"], help: str) -> None:
 
 
 _align("dpo", "Align the base to mined pairs by Diffusion-DPO, on Ray Train; before and after in one table.")
-_align("group", "The same by the advantages of all hypotheses of each person.")
+_align("group", "The same by the advantages of all draws of each person.")
 _align("sft", "The same by winners alone: what the other two have to beat.")
 
 

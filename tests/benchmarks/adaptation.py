@@ -14,7 +14,7 @@ from torch import Tensor
 
 from alignhmr.core.diffusion.condition import person_square
 from alignhmr.core.diffusion.encoder import Encoded, concatenate
-from alignhmr.core.diffusion.model import BaseModel, hypothesis_noise
+from alignhmr.core.diffusion.model import BaseModel, View, hypothesis_noise
 from alignhmr.core.diffusion.parameters import pack, unpack
 from alignhmr.core.diffusion.pose_tokens import features_of
 from alignhmr.core.geometry.cameras import project
@@ -70,26 +70,26 @@ class Crowd:
         self.recoverer, self.subjects = recoverer, list(subjects)
         self.people = _people(subjects)
         self.groups = [subject.group for subject in subjects]
-        encoded, evidence = [], []
+        views, evidence = [], []
         for part in self._parts():
             people = self.people.take(np.arange(len(subjects))[part])
             condition = people.condition(recoverer.scorer.config.crop_px)
             condition = replace(condition, crops=features_of(condition.crops))
-            encoded.append(recoverer.base.encode(condition))
+            views.append(recoverer.base.views(condition))
             evidence.append(
                 Evidence.observed(
                     condition, people.crop_px, people.detector_3d_m, people.has_detector_3d > 0,
                     *_silhouettes(subjects[part], people.crop_px),
                 )
             )  # fmt: skip
-        self.encoded: list[Encoded] = encoded
+        self.views: list[list[View]] = views
         self._row = {name: row for row, name in enumerate(_names(self.people))}
         self.evidence: list[Evidence] = evidence
 
     def encoded_of(self, people: People) -> Encoded:
-        """Of some of them."""
+        """Of some of them, with their pictures."""
         rows = torch.tensor([self._row[name] for name in _names(people)])
-        return concatenate(self.encoded).take(rows)
+        return concatenate([views[0][1] for views in self.views]).take(rows)
 
     def _parts(self) -> list[slice]:
         return [slice(start, start + AT_ONCE) for start in range(0, len(self.subjects), AT_ONCE)]
@@ -99,13 +99,13 @@ class Crowd:
         """As ``Recoverer.judged`` makes them, for many people at once."""
         body, scorer = self.recoverer.body, self.recoverer.scorer
         found: dict[str, list[Tensor]] = {}
-        for part, encoded, evidence in zip(self._parts(), self.encoded, self.evidence, strict=True):
+        for part, views, evidence in zip(self._parts(), self.views, self.evidence, strict=True):
             people = self.people.take(np.arange(len(self.subjects))[part])
             noise = [
                 hypothesis_noise(hypotheses - 1, torch.Generator().manual_seed(seed + part.start + index))
                 for index in range(len(people))
             ]
-            drawn = place(unpack(model.sample(encoded, torch.stack(noise))), body, people)
+            drawn = place(unpack(model.sample(views, torch.stack(noise))), body, people)
             claim = Claim.of(drawn, people.crop_px)
             seen = scorer.look(evidence.with_proposals(claim))
             rating = scorer.rate(seen, claim)

@@ -127,6 +127,21 @@ def test_where_a_joint_is_claimed_to_be_matters(scorer) -> None:
     assert not torch.allclose(scorer(evidence, moved).score, scorer(evidence, claim).score)
 
 
+def test_features_are_sampled_where_a_joint_falls_and_not_in_a_mirror(scorer) -> None:
+    """A spot on the maps speaks of bodies that stand on it, and of nobody whose mirrored place it is."""
+    evidence, claim = evidence_of(), claim_of()
+    seen = scorer.look(evidence)
+    rows, columns = seen.maps.shape[-2:]
+    spot = torch.zeros(rows, columns)
+    spot[rows - 1, 0] = 1.0  # x = -1, y = 1
+    blank, spotted = (replace(seen, maps=seen.maps * 0 + part) for part in (spot * 0, spot))
+    at = torch.tensor([[-1.0, 1.0], [1.0, 1.0], [-1.0, -1.0], [1.0, -1.0], [0.0, 0.0]])
+    at = at * (1 - 1 / max(rows, columns))  # the middle of the cell in the corner
+    there = replace(claim, places=at[None, :, None].expand_as(claim.places).contiguous())
+    told = (scorer.rate(spotted, there).score - scorer.rate(blank, there).score).abs() > 1e-6
+    assert told[:, 0].all() and not told[:, 1:].any()
+
+
 def test_expected_errors_are_positive_and_the_root_has_none(scorer) -> None:
     rating = scorer(evidence_of(), claim_of())
     assert rating.joint_error_mm.shape == (3, 5, 24)
