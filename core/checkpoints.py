@@ -150,6 +150,12 @@ def resolve(name_or_path: str | Path, kind: str) -> Path:
     return Path(name_or_path)
 
 
+def absolute(name_or_path: str | Path) -> str:
+    """The same for a process that works in another folder: files get their whole path, names of what ships stay."""
+    text = str(name_or_path)
+    return str(Path(text).absolute()) if "/" in text or Path(text).suffix else text
+
+
 def file_digest(path: Path) -> str:
     """SHA-256 of a file, hex."""
     with open(path, "rb") as file:

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import Progress, TaskID
 from rich.table import Table
 
-from alignhmr.core.checkpoints import CheckpointInfo, file_digest, read_info
+from alignhmr.core.checkpoints import CheckpointInfo, absolute, file_digest, read_info
 from alignhmr.core.errors import InputError
 from alignhmr.deployments import torchvision_shim, worker_pool
 from alignhmr.deployments.runtime import resolve_device, start_ray
@@ -82,7 +82,7 @@ def run_base(launch: Launch, *, init: str | None = None, console: Console | None
         launch,
         lambda shared: BasePlan(
             recipe=load_training_config(launch.preset, launch.config).base.recipe(),
-            init=None if init is None else str(init),
+            init=None if init is None else absolute(init),
             **shared,
         ),
         console,
@@ -98,7 +98,7 @@ def run_scorer(
         launch,
         lambda shared: ScorerPlan(
             recipe=load_training_config(launch.preset, launch.config).scorer.recipe(),
-            base=str(base),
+            base=absolute(base),
             **shared,
         ),
         console,
@@ -138,7 +138,7 @@ def _launched(
             "data": parts,
             "held_out": launch.held_out,
             "open_location": Places({location: open_location(location) for location in locations}),
-            "body": str(launch.body),
+            "body": absolute(launch.body),
             "seed": launch.seed,
             "minutes": launch.minutes,
             "preset": launch.preset,

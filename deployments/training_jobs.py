@@ -54,7 +54,7 @@ def run_dpo(
         preset, config, {f"preference.{name}": value for name, value in given.items()}
     ).preference
     from alignhmr.core.body.model import BodyModel
-    from alignhmr.core.checkpoints import file_digest, load_checkpoint, resolve
+    from alignhmr.core.checkpoints import absolute, file_digest, load_checkpoint, resolve
     from alignhmr.core.perception.assets import cache_folder
     from alignhmr.deployments.runtime import start_ray
     from alignhmr.deployments.storage import open_location
@@ -80,8 +80,9 @@ def run_dpo(
     # More passes learn the few pairs by heart: on 50 made people the gain stood still from 20 on.
     enough = math.ceil(MAX_PASSES * len(training.preferred) / settings.batch_size)
     plan = settings.plan(
-        objective, data=folder, base=str(base_path), scorer=str(scorer_path), labels=digest_of(labels), body=str(body),
-        seed=seed, cache=str(Path(cache).absolute() if cache is not None else cache_folder() / "reference"),
+        objective, data=folder, base=str(base_path), scorer=str(scorer_path), labels=digest_of(labels),
+        body=absolute(body), seed=seed,
+        cache=str(Path(cache).absolute() if cache is not None else cache_folder() / "reference"),
     )  # fmt: skip
     plan = replace(plan, steps=min(settings.steps, enough))
     console.print(

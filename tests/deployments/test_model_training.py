@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import yaml
 from rich.console import Console
 
 from alignhmr.core.body.model import BodyModel
-from alignhmr.core.checkpoints import file_digest, load_checkpoint, read_info
+from alignhmr.core.checkpoints import file_digest, load_checkpoint, read_info, resolve
 from alignhmr.core.errors import AcceleratorError, CompatibilityError, InputError, SetupError
 from alignhmr.deployments import model_training
 from alignhmr.deployments.model_training import Launch, parse_part, run_base, run_scorer
@@ -200,8 +201,10 @@ def test_the_whole_command(train, folders, ray_session, s3, tmp_path):
 @pytest.mark.timeout(300)
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.filterwarnings("ignore::FutureWarning")
-def test_a_scorer_by_two_workers(folders, ray_session, prepared_people, tmp_path):
-    """On pictures, beside a base that is one's own; judged by held-out people."""
+def test_a_scorer_by_two_workers(folders, ray_session, prepared_people, tmp_path, monkeypatch):
+    """On pictures, beside a base that is one's own and named as it is here, where workers aren't."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(resolve("starter", "base"), "own.safetensors")
     recipe = {
         "model": {"token_width": 8, "heads": 2, "hops": [2], "width": 16, "blocks": 1},
         "loop": {"steps": 6, "report_every": 2, "warmup_steps": 1}, "batch_size": 2, "sightings": 4, "own": 3,
@@ -213,10 +216,10 @@ def test_a_scorer_by_two_workers(folders, ray_session, prepared_people, tmp_path
         "starter", tmp_path / "out", [str(folders / "wild")], str(folders / "test"), 2, "cpu",
         config=tmp_path / "tiny.yaml",
     )  # fmt: skip
-    made = run_scorer(launch, console=console)
+    made = run_scorer(launch, base="own.safetensors", console=console)
     info = read_info(Path(made["checkpoint"]))
     assert info.kind == "scorer" and info.config["image"] == "blazepose" and made["steps"] == 6
-    assert info.recipe["base"].startswith("base-starter:") and info.recipe["judged_by"]["people"] == 5
+    assert info.recipe["base"].startswith("own:") and info.recipe["judged_by"]["people"] == 5
     assert -1 <= info.metrics["srcc_group"] <= 1
     assert "srcc_group" in console.file.getvalue()  # type: ignore[attr-defined]
     assert (tmp_path / "out" / "scorer-starter.md").exists()
