@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from alignhmr.core.diffusion.model import BaseModel, BaseModelConfig
+from alignhmr.core.diffusion.parameters import POSE
 from alignhmr.core.errors import CompatibilityError, InputError
 from alignhmr.core.language.text_pose import TextPose, TextPoseConfig
 from alignhmr.core.scoring.scorer import HMRScorer, ScorerConfig
@@ -129,6 +130,10 @@ def load_checkpoint(
         model.load_state_dict(tensors)
     except RuntimeError as error:
         raise CompatibilityError(f"{path} doesn't fit its own configuration: {error}") from error
+    if isinstance(model, BaseModel) and model.residual_std[POSE].max() > 2:
+        raise CompatibilityError(
+            f"{path} measures residuals to estimates that are no bodies, as alignhmr did before 2026-12; train it anew"
+        )
     return model.eval().requires_grad_(False), info
 
 

@@ -99,6 +99,14 @@ def test_non_finite_weights_are_refused(tmp_path: Path) -> None:
         load_checkpoint(tmp_path / "nan.safetensors", "base")
 
 
+def test_residuals_to_what_is_no_body_are_refused(tmp_path: Path) -> None:
+    model = BaseModel(CONFIG)
+    model.residual_std[18 * 6 + 4] = 33.0
+    save_checkpoint(tmp_path / "grown.safetensors", model, INFO)
+    with pytest.raises(CompatibilityError, match="train it anew"):
+        load_checkpoint(tmp_path / "grown.safetensors", "base")
+
+
 def test_unknown_presets_name_the_shipped_ones() -> None:
     with pytest.raises(InputError, match="no base checkpoint called 'huge'"):
         resolve("huge", "base")
