@@ -167,6 +167,11 @@ def figures(rated: Rated) -> dict[str, object]:
     if all(interval is not None for interval in rated.intervals_mm):
         ends = np.stack([interval for interval in rated.intervals_mm if interval is not None])
         values["coverage90"] = round(float(((chosen >= ends[:, 0]) & (chosen <= ends[:, 1])).mean()), 4)
+    among = drawn(HYPOTHESES)
+    values["vetoed_draws"] = {
+        name: round(float(np.mean([vetoed[name][among] for vetoed in rated.vetoed])), 4)
+        for name in rated.vetoed[0]
+    }
     return values | mined(rated, MiningRule())
 
 
