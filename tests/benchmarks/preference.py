@@ -7,7 +7,8 @@ aligns the base with ``seeds`` seeds, and what ships by held-out reward is judge
 MPJPE in mm over 12 limb joints, of the zero-noise answer, the selected one and the best of 20; 2D error of the
 zero-noise answer in hundredths of the crop. ``..._gain`` are shares of the error before; intervals are of the mean over
 seeds, paired over people, and draw whole clips. Learning rate and beta of each objective are chosen on ``--tune`` by
-the zero-noise error (``tuned``). ``curve`` is the gain by number of unlabelled pictures, and by hypotheses a person.
+the zero-noise error (``tuned``); there, too, stands what pairs of the same draws bring that the truth ranked, the most
+that a scorer could. ``curve`` is the gain by number of unlabelled pictures, and by hypotheses a person.
 ``objective`` is that of dpo and group which did better on ``--tune``; ``less_than_sft`` is by how many mm it beats sft.
 pose2sim4: aligned on three cameras' frames, judged on the fourth, each camera in turn.
 
@@ -118,6 +119,8 @@ OBJECTIVES: tuple[Objective, ...] = ("dpo", "group", "sft")
 TRIED = tuple(
     {"learning_rate": rate, "beta": beta} for rate in (2e-5, 1e-4, 3e-4) for beta in (1000.0, 4000.0)
 )
+CEILING = "dpo, ranked by the truth"
+"""What a perfect judge of the same draws would bring; on the tuning part alone."""
 SEEDS = (0, 1, 2)
 PICTURES, BODIES = (100, 300, 1000), (4, 8, 12)
 """Of the curves, beside all pictures and 20 hypotheses."""
@@ -139,32 +142,36 @@ class Adaptation:
     def aligned(
         self, objective: Objective, crowd: Crowd, answers: Answers, folder: Path, *, seed: int = 0,
         keep: np.ndarray | None = None, hypotheses: int = HYPOTHESES, settings: Mapping[str, float],
+        by_truth: bool = False,
     ) -> tuple[BaseModel, dict[str, float]]:  # fmt: skip
-        """Under the starter preset with these settings, on those people of the crowd."""
+        """Under the starter preset with these settings, on those people of the crowd; by the truth, all steps count."""
         preference = load_training_config(
             "starter",
             None,
             {f"preference.{name}": value for name, value in {"steps": self.steps, **settings}.items()},
         ).preference
-        plan = preference.plan(
-            objective, data="", base=str(self.paths["base"]), scorer=str(self.paths["scorer"]), seed=seed
-        )
+        scorer = None if by_truth else str(self.paths["scorer"])
+        plan = preference.plan(objective, data="", base=str(self.paths["base"]), scorer=scorer, seed=seed)
         keep = np.ones(len(crowd.subjects), bool) if keep is None else keep
-        return aligned(plan, crowd.labels(answers, objective, keep, hypotheses), crowd, folder)
+        labels = crowd.labels(answers, objective, keep, hypotheses, by_truth=by_truth)
+        return aligned(plan, labels, crowd, folder)
 
     def tuned(self, crowd: Crowd, answers: Answers, tune: Crowd, folder: Path) -> dict[str, dict[str, float]]:
         """Settings of each objective, and its change of the zero-noise error under each that was tried."""
         before = tune.errors(tune.answers(self.recoverer.base))["zero_noise"].mean()
         chosen = {}
-        for objective in OBJECTIVES:
+        wanted: list[tuple[str, Objective]] = [(name, name) for name in OBJECTIVES]
+        for name, objective in [*wanted, (CEILING, "dpo")]:
             found = []
             for settings in TRIED[:1] if self.options.quick else TRIED:
-                policy, told = self.aligned(objective, crowd, answers, folder, settings=settings)
+                policy, told = self.aligned(
+                    objective, crowd, answers, folder, settings=settings, by_truth=name == CEILING
+                )
                 after = tune.errors(tune.answers(policy))["zero_noise"].mean()
                 found.append({**settings, **told, "change": round(float(after / before - 1), 5)})
-                print("tried", objective, found[-1], flush=True)
+                print("tried", name, found[-1], flush=True)
             best = min(found, key=lambda one: one["change"])
-            chosen[objective] = {name: best[name] for name in (*TRIED[0], "change")} | {"tried": found}
+            chosen[name] = {name: best[name] for name in (*TRIED[0], "change")} | {"tried": found}
         return chosen
 
 
