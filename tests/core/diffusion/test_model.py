@@ -156,7 +156,7 @@ def test_guidance_is_the_share_of_the_picture_in_an_answer() -> None:
     torch.testing.assert_close(both[0], canonical(0.25 * whole[0] + 0.75 * blind[0]))
     torch.testing.assert_close(both[1], 0.25 * whole[1] + 0.75 * blind[1])
     assert torch.equal(answer(0.25, seen.without("image"))[1], blind[1])
-    assert torch.equal(base.sample(base.encode(seen), noise, steps=1), sum(whole))
+    assert torch.equal(base.sample(base.encode(seen), noise, steps=1), whole[0] + whole[1])
     # Who has no keypoints is not answered by nothing.
     hidden = seen.keep(keypoints=torch.tensor([True, False]))
     torch.testing.assert_close(answer(0.25, hidden)[1][1], answer(1.0, hidden)[1][1])
@@ -171,6 +171,7 @@ def test_the_length_of_six_numbers_says_nothing() -> None:
     before, answers = base.regress(base.encode(condition)), base.sample(condition, noise)
     torch.testing.assert_close(pack(unpack(before)), before, atol=1e-6, rtol=1e-5)
     last = base.regressor[1]
+    assert isinstance(last, torch.nn.Linear)
     base.mean[POSE] *= 30
     last.weight.data[POSE] *= 30
     last.bias.data[POSE] *= 30

@@ -84,7 +84,8 @@ def test_only_draws_are_preferred_to_each_other(hyps: int) -> None:
     advantages = group_advantages(scores, np.full(hyps, 60.0), rule, among=among)
     assert isinstance(advantages, np.ndarray) and (advantages[~among] == 0).all()
     alone = group_advantages(scores[among], np.full(among.sum(), 60.0), rule)
-    np.testing.assert_allclose(advantages[among], alone)  # pyright: ignore[reportArgumentType]
+    assert isinstance(alone, np.ndarray)
+    np.testing.assert_allclose(advantages[among], alone)
     # Three of four draws are too few where four are asked for.
     few = mine_pairs(scores[:4], np.full(4, 60.0), among=drawn(4))
     assert few == Abstention("too_few")
