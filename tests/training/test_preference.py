@@ -225,7 +225,7 @@ def test_a_group_s_loss_in_float64_and_how_far_it_pushes():
 def test_a_group_at_the_reference_weighs_nothing_and_still_moves(bench):
     labels = read_labels(bench.folder, bench.body, bench.digest, objective="group")
     batch = next(preference_batches(labels, labels.people.encoded(bench.model()), 8, seed=1))
-    assert batch.bodies.shape == (8, 6, SIZE) and (batch.advantage[:, :-1] >= batch.advantage[:, 1:]).all()
+    assert batch.bodies.shape == (8, 5, SIZE) and (batch.advantage[:, :-1] >= batch.advantage[:, 1:]).all()
     objective = PreferenceObjective(bench.model(), PreferenceConfig(objective="group", anchor=0.0))
     loss, values = objective(batch)
     assert abs(loss.item()) < 1e-5 and values["accuracy"] == 0.5
