@@ -138,7 +138,7 @@ class Recovery:
     """Centre x, centre y and side of the square the model looked at."""
     hypotheses: Hypotheses
     selected: int
-    """Of 8 or more the last: the mean of the zero-noise answer and the five best. Else the best-scored."""
+    """Of 8 or more the last: the mean of the zero-noise answer and the best-scored. Else the best-scored."""
     joint_spread_mm: Float[np.ndarray, "24"]
     """Standard deviation over the hypotheses of each root-relative joint."""
     seed: int

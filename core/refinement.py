@@ -26,8 +26,9 @@ from alignhmr.core.language.text_pose import TextPose
 from alignhmr.core.placement import Bodies, Sight, place
 from alignhmr.core.records import RefinementReport
 
-INSISTED = 4.0
-"""Weight of words that somebody took the trouble to say of one picture; captions of many have ``GuidanceConfig``'s."""
+INSISTED = 6.0
+"""Weight of words that somebody took the trouble to say of one picture; captions of many have ``GuidanceConfig``'s.
+"the left arm is raised straight up" is followed by 20 of 24 made people at 4, by 22 at 6, by 23 at 9 (more fall back)."""
 
 
 @dataclass(frozen=True)

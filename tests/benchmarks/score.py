@@ -116,7 +116,7 @@ def selected_otherwise(recovery: Recovery, body: BodyModel) -> dict[str, np.ndar
     parameters = BodyParameters(
         rotations, torch.from_numpy(hyps.betas[:drawn])[None], torch.zeros(1, drawn, 3)
     )
-    for best in (3, 5, 10):
+    for best in (1, 3, 5, 10):
         for zero_noise in (0.0, 0.3, 0.5, 0.7):
             mean = mean_of_best(torch.from_numpy(hyps.scores[:drawn])[None], parameters, best, zero_noise)
             points = body.kinematics(mean.rotations, mean.betas).keypoints[0, 0]

@@ -18,7 +18,7 @@ from alignhmr.core.records import Intrinsics, Person, Picture
 from alignhmr.core.recovery import Recoverer, RecoveryRequest, resolve_device
 from alignhmr.core.refinement import Prompt
 from alignhmr.core.scoring.confidence import fit_confidence
-from alignhmr.core.scoring.selection import ZERO_NOISE
+from alignhmr.core.scoring.selection import BEST, ZERO_NOISE
 from alignhmr.core.synthetic.motion import load_clips, split_clips
 from alignhmr.core.synthetic.observations import ObservationSampler
 from alignhmr.core.synthetic.poses import PoseMix, PoseSampler
@@ -162,7 +162,7 @@ def test_the_answer_is_the_mean_of_the_best_where_there_are_enough(recoverer: Re
     many, few = recoverer.recover_batch([replace(request, hypotheses=20), replace(request, hypotheses=7)])
     assert many.selected == 19 and few.selected == few.hypotheses.scores.argmax()
     np.testing.assert_array_equal(many.hypotheses.pose_aa[:7], few.hypotheses.pose_aa)
-    best = np.argsort(-many.hypotheses.scores[:19])[:5]
+    best = np.argsort(-many.hypotheses.scores[:19])[:BEST]
     matrices = axis_angle_to_matrix(torch.from_numpy(many.hypotheses.pose_aa))
     expected = nearest_rotation(ZERO_NOISE * matrices[0] + (1 - ZERO_NOISE) * matrices[best].mean(0))
     torch.testing.assert_close(matrices[19], expected, atol=1e-4, rtol=0)
