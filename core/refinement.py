@@ -28,7 +28,7 @@ from alignhmr.core.records import RefinementReport
 
 INSISTED = 6.0
 """Weight of words that somebody took the trouble to say of one picture; captions of many have ``GuidanceConfig``'s.
-"the left arm is raised straight up" is followed by 20 of 24 made people at 4, by 22 at 6, by 23 at 9 (more fall back)."""
+"the left arm is raised straight up": 20 of 24 made people follow at 4, 22 at 6, 23 at 9, where more fall back."""
 
 
 @dataclass(frozen=True)
