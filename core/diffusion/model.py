@@ -115,8 +115,12 @@ class BaseModel(nn.Module):
 
     def regress(self, encoded: Encoded) -> Float[Tensor, "people params"]:
         """The initial estimate, the packed vector of a body; in float32 whatever the networks use."""
+        return canonical(self._regressed(encoded))
+
+    def _regressed(self, encoded: Encoded) -> Float[Tensor, "people params"]:
+        """As the regressor says it, six numbers of a rotation at whatever length."""
         with torch.autocast(self.mean.device.type, enabled=False):
-            return canonical(self.mean + self.regressor(encoded.vector.float()))
+            return self.mean + self.regressor(encoded.vector.float())
 
     def denoise(
         self, x_t: Float[Tensor, "people hyps params"], t: Int[Tensor, "people hyps"], encoded: Encoded
@@ -176,9 +180,10 @@ class BaseModel(nn.Module):
         return (shares * self.denoise(x_t, at, everyone).unflatten(0, (len(views), -1))).sum(0)
 
     def initial_of(self, views: Sequence[View]) -> Float[Tensor, "people params"]:
-        """The initial estimate of all views together."""
-        found = torch.stack([share[:, None] * self.regress(encoded) for share, encoded in views]).sum(0)
-        return found if len(views) == 1 else canonical(found)
+        """The initial estimate of all views together: the surer one's six numbers are longer, and weigh more."""
+        return canonical(
+            torch.stack([share[:, None] * self._regressed(encoded) for share, encoded in views]).sum(0)
+        )
 
     def views(self, condition: Condition | Encoded | Sequence[View]) -> list[View]:
         """Encodings of the evidence, and their shares of each person's answer; they add up to one.
