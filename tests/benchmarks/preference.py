@@ -122,7 +122,7 @@ TRIED = tuple(
 CEILING = "dpo, ranked by the truth"
 """What a perfect judge of the same draws would bring; on the tuning part alone."""
 SEEDS = (0, 1, 2)
-PICTURES, BODIES = (100, 300, 1000), (4, 8, 12)
+PICTURES, BODIES = (100, 300, 1000), (6, 10, 14)
 """Of the curves, beside all pictures and 20 hypotheses."""
 SHOWN = ("zero_noise", "selected", "best_of_20", "error2d", "pa_zero_noise")
 
