@@ -1,4 +1,4 @@
-"""The commands that train: base, scorer, text-pose, and alignment by preferences; ``cli.py`` names them."""
+"""The commands that train: base, scorer, text-pose, captioner, and alignment by preferences; ``cli.py`` names them."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -29,7 +29,7 @@ Prepared = Annotated[
 ]
 
 train_app = typer.Typer(
-    help="Train a model: base, scorer, text-pose, or align the base by dpo, group or sft.",
+    help="Train a model: base, scorer, text-pose, captioner, or align the base by dpo, group or sft.",
     no_args_is_help=True,
 )
 
@@ -113,6 +113,27 @@ def train_text_pose(
         makers=makers,
     )  # fmt: skip
     run_text_pose(launch)
+
+
+@train_app.command("captioner")
+def train_captioner(
+    out: Out, data: Prepared = None, held_out: HeldOut = None, workers: Workers = 1,
+    init: Annotated[
+        str | None,
+        typer.Option(help="Folder of a vision-language model to tune; without, the starter's is taught anew."),
+    ] = None,
+    preset: Preset = "starter", config: Config = None, minutes: Minutes = None, seed: Seed = 0,
+    resume: Resume = False, overwrite: Overwrite = False, mlflow: MlflowUri = None, device: Device = "auto",
+    body: Body = "open", makers: Makers = None,
+) -> None:  # fmt: skip
+    """Train a vision-language model that describes poses in posecodes; a folder that vLLM serves comes of it."""
+    from alignhmr.deployments.model_training import Launch, run_captioner
+
+    launch = Launch(
+        preset, out, data or [], held_out, workers, device, minutes, seed, resume, overwrite, body, config, mlflow,
+        makers=makers,
+    )  # fmt: skip
+    run_captioner(launch, init=init)
 
 
 def _align(objective: Literal["dpo", "group", "sft"], help: str) -> None:

@@ -1,4 +1,4 @@
-"""What `alignhmr train base|scorer|text-pose` does: opens data, settles if a run begins or goes on, and runs it.
+"""What `alignhmr train` does but for alignment: opens data, settles if a run begins or goes on, and runs it.
 
 An unfinished run lives in ``OUT/NAME.unfinished``: its plan, its first weights, and what Ray Train has committed.
 """
@@ -15,8 +15,9 @@ from rich.console import Console
 from rich.progress import Progress, TaskID
 from rich.table import Table
 
-from alignhmr.core.checkpoints import CheckpointInfo, absolute, file_digest, read_info
+from alignhmr.core.checkpoints import CheckpointInfo, absolute, file_digest
 from alignhmr.core.errors import InputError
+from alignhmr.core.language.vlm_folder import KIND, weights_digest
 from alignhmr.deployments import torchvision_shim, worker_pool
 from alignhmr.deployments.runtime import resolve_device, start_ray
 from alignhmr.deployments.storage import open_location
@@ -25,18 +26,20 @@ from alignhmr.deployments.training_journals import Journal, Mlflow, Several, Ten
 from alignhmr.deployments.training_progress import shown_progress
 from alignhmr.training.base_batches import Rows
 from alignhmr.training.base_run import CHOSEN_BY, BasePlan, BaseRun
+from alignhmr.training.captioner_run import CaptionerPlan, CaptionerRun
 from alignhmr.training.card import FIGURES, TITLES, by_evidence
 from alignhmr.training.course import resumed
 from alignhmr.training.fit import motion_clips
+from alignhmr.training.forms import info_at
 from alignhmr.training.plans import Run, write_first
 from alignhmr.training.scorer_run import ScorerPlan, ScorerRun
 from alignhmr.training.state import STATE
 from alignhmr.training.text_pose_run import TextPosePlan, TextPoseRun
 from alignhmr.training.workplace import Alone, Listener, Pictures
 
-_PLAN, _FIRST = "plan.json", "first.safetensors"
+_PLAN = "plan.json"
 _MOST_MAKERS = 8
-AnyPlan = BasePlan | ScorerPlan | TextPosePlan
+AnyPlan = BasePlan | ScorerPlan | TextPosePlan | CaptionerPlan
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,7 @@ class Places:
 
 @dataclass(frozen=True)
 class Launch:
-    """What the commands that train share; ``out/KIND-PRESET.safetensors`` is what comes of them."""
+    """What the commands that train share; ``out/KIND-PRESET.safetensors``, or a folder, is what comes of them."""
 
     preset: str
     out: str | Path
@@ -117,6 +120,27 @@ def run_text_pose(launch: Launch, *, console: Console | None = None) -> dict[str
     )
 
 
+def run_captioner(
+    launch: Launch, *, init: str | None = None, console: Console | None = None
+) -> dict[str, Any]:
+    """Trains the starter's vision-language model, or tunes that in the folder ``init``; else as ``run_base``.
+
+    What comes of it is a folder in Hugging Face's format.
+    """
+    return _launched(
+        KIND,
+        launch,
+        lambda shared: CaptionerPlan(
+            recipe=load_training_config(launch.preset, launch.config).captioner.recipe(
+                tuned=init is not None
+            ),
+            init=None if init is None else absolute(init),
+            **shared,
+        ),
+        console,
+    )
+
+
 def _launched(
     kind: str, launch: Launch, plan_of: Callable[[dict[str, Any]], AnyPlan], console: Console | None
 ) -> dict[str, Any]:  # fmt: skip
@@ -155,7 +179,7 @@ def _launched(
     # As it was opened: workers need no folder of a vision model.
     plan = _with_length(replace(plan, recipe=run.recipe), about)  # pyright: ignore
     console.print(_told(run, launch.workers, device), highlight=False)
-    path = out / f"{name}.safetensors"
+    path = out / (name if kind == KIND else f"{name}.safetensors")
     try:
         _run(plan, folder, path, launch.workers, device, launch.mlflow, about["plan"], console)
     except BaseException:
@@ -164,12 +188,12 @@ def _launched(
             shutil.rmtree(folder, ignore_errors=True)
         raise
     shutil.rmtree(folder, ignore_errors=True)
-    info = read_info(path)
+    info = info_at(path)
     console.print(_table(name, info))
-    console.print(f"{path}\n{path.with_suffix('.md')}")
+    console.print(f"{path}\n{_card(path)}")
     return {
         "checkpoint": str(path),
-        "sha256": file_digest(path),
+        "sha256": weights_digest(path) if path.is_dir() else file_digest(path),
         "steps": info.recipe["recipe"]["loop"]["steps"],
         "step": info.recipe["step"],
         "metrics": info.metrics,
@@ -188,7 +212,8 @@ def _run(
     about: Mapping[str, Any], console: Console,
 ) -> None:  # fmt: skip
     """On Ray, watched; the checkpoint is ``path``."""
-    out, name = path.parent, path.stem
+    out, name = path.parent, path.name.removesuffix(".safetensors")
+    kind = KIND if isinstance(plan, CaptionerPlan) else ""
     start_ray()
     from alignhmr.training.run import run_plan
 
@@ -201,11 +226,20 @@ def _run(
         everyone = Several([_Shown(progress, task), *journals])
         try:
             run_plan(
-                plan, folder / _FIRST, out, name, folder=folder, workers=workers, device=device, listener=everyone
+                plan, _first(folder, kind), out, name, folder=folder, workers=workers, device=device, listener=everyone
             )  # fmt: skip
             finished = True
         finally:
-            everyone.close(finished=finished, card=path.with_suffix(".md") if finished else None)
+            everyone.close(finished=finished, card=_card(path) if finished else None)
+
+
+def _first(folder: Path, kind: str) -> Path:
+    """The weights of step 0."""
+    return folder / ("first" if kind == KIND else "first.safetensors")
+
+
+def _card(path: Path) -> Path:
+    return path / "README.md" if path.is_dir() else path.with_suffix(".md")
 
 
 def parse_part(text: str) -> tuple[str, float]:
@@ -225,7 +259,7 @@ def _begun(run: Run, folder: Path, *, overwrite: bool) -> dict[str, Any]:
             " --out"
         )
     shutil.rmtree(folder, ignore_errors=True)
-    about = {"plan": write_first(run, folder / _FIRST), "minutes": run.minutes}
+    about = {"plan": write_first(run, _first(folder, run.kind)), "minutes": run.minutes}
     partial = folder / f"{_PLAN}.partial"
     partial.write_text(json.dumps(about, indent=1))
     partial.replace(folder / _PLAN)
@@ -265,18 +299,21 @@ class _Shown(Listener):
     def judged(self, step: int, figures: Mapping[str, float], pictures: Pictures) -> None:
         told = {
             CHOSEN_BY: "PA-MPJPE {:.1f} mm", "srcc_group": "rank correlation {:.3f}", "mean_recall": "recall {:.1f} %",
+            "macro_f1": "F1 {:.3f}",
         }  # fmt: skip
         self._judged = "".join(
             f"  {text.format(figures[key])}" for key, text in told.items() if key in figures
         )
 
 
-def _told(run: BaseRun | ScorerRun | TextPoseRun, workers: int, device: str) -> str:
+def _told(run: BaseRun | ScorerRun | TextPoseRun | CaptionerRun, workers: int, device: str) -> str:
     """What is about to happen, in words."""
     if isinstance(run, TextPoseRun):
         motion = f"poses of {len(run.about['clips'])} clips and captions of their posecodes"
         return f"learning from {motion}; judged by poses of other clips; {workers} x {device}"
-    if run.mixture is None:
+    if run.mixture is None and isinstance(run, CaptionerRun):
+        taught = "keypoints drawn on black alone (prepared people with pictures come with --data)"
+    elif run.mixture is None:
         taught = "simulated detections alone, so it sees no pixels (prepared people come with --data)"
     else:
         people = ", ".join(f"{source.rows:,} of {source.location}" for source in run.mixture.sources)

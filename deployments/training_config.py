@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
 
 from alignhmr.core.diffusion.model import BaseModelConfig
+from alignhmr.core.language.starter_vlm import StarterVlmConfig
 from alignhmr.core.language.text_pose import TextPoseConfig
 from alignhmr.core.scoring.scorer import ScorerConfig
 from alignhmr.core.synthetic.poses import PoseMix
@@ -14,6 +15,7 @@ from alignhmr.deployments.presets import load_settings
 from alignhmr.training.alignment import PreferencePlan
 from alignhmr.training.augmentation import AugmentationConfig
 from alignhmr.training.base import BaseLossWeights, DropRates
+from alignhmr.training.captioner_recipe import CaptionerRecipe
 from alignhmr.training.loop import LoopConfig
 from alignhmr.training.low_rank import LowRank
 from alignhmr.training.preference import Objective, PreferenceConfig
@@ -72,6 +74,16 @@ class _TextPoseSizes(_Closed):
     text_width: PositiveInt
     pose_width: PositiveInt
     pose_blocks: PositiveInt
+
+
+class _CaptionerSizes(_Closed):
+    picture_px: PositiveInt = Field(multiple_of=28)
+    vision_width: PositiveInt = Field(multiple_of=32)
+    vision_blocks: PositiveInt
+    vision_feed: PositiveInt
+    width: PositiveInt = Field(multiple_of=32)
+    blocks: PositiveInt
+    feed_forward: PositiveInt
 
 
 class _Loop(_Closed):
@@ -243,6 +255,30 @@ class _TextPose(_Shared):
         return TextPoseRecipe(model=model, losses=losses, **self._parts())
 
 
+class _Captioner(_Shared):
+    model: _CaptionerSizes
+    drawn: bool
+    texts: bool
+    rank: int = Field(ge=0)
+    alpha: PositiveFloat
+    augmentation: _Augmentation
+    sightings: PositiveInt
+    precision: Literal["fp32", "bf16"]
+
+    def recipe(self, *, tuned: bool) -> CaptionerRecipe:
+        """``tuned`` says that there is a model to begin with: a new one has no use for a change of low rank."""
+        return CaptionerRecipe(
+            model=StarterVlmConfig(**self.model.model_dump()),
+            drawn=self.drawn,
+            texts=self.texts,
+            low_rank=LowRank(self.rank, self.alpha) if self.rank and tuned else None,
+            augmentation=AugmentationConfig(**self.augmentation.model_dump()),
+            sightings=self.sightings,
+            precision=self.precision,
+            **self._parts(),
+        )
+
+
 class _Stop(_Closed):
     every: PositiveInt
     patience: PositiveInt
@@ -297,6 +333,7 @@ class TrainingConfig(_Closed):
     base: _Base
     scorer: _Scorer
     text_pose: _TextPose
+    captioner: _Captioner
     preference: _Preference
 
 

@@ -27,6 +27,7 @@ from alignhmr.training.base_batches import (
     PictureBatches,
     Rows,
 )
+from alignhmr.training.captioner_recipe import CaptionerRecipe
 from alignhmr.training.course import Course, Judged
 from alignhmr.training.held_out import HeldOut, check_body
 from alignhmr.training.looks import looks_for
@@ -201,7 +202,7 @@ class DataPlan(Protocol):
     """What plans of all runs say of their data."""
 
     @property
-    def recipe(self) -> BaseRecipe | ScorerRecipe: ...
+    def recipe(self) -> BaseRecipe | ScorerRecipe | CaptionerRecipe: ...
     @property
     def data(self) -> tuple[tuple[str, float], ...]: ...
     @property

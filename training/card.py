@@ -109,7 +109,7 @@ def _followed(key: str) -> bool:
         if key.startswith("without_")
         else ("zero_noise_mm", "srcc_group", "best_of_m_mm")
     )
-    return key.endswith(wanted) or key in ("vqvae_mpjpe_mm", "codebook_use", "mean_recall")
+    return key.endswith(wanted) or key in ("vqvae_mpjpe_mm", "codebook_use", "mean_recall", "macro_f1")
 
 
 def _what(info: CheckpointInfo) -> str:
@@ -119,6 +119,13 @@ def _what(info: CheckpointInfo) -> str:
             f" {24 * info.config['levels']} tokens of {info.config['levels']} codebooks of {info.config['codes']}"
             f" codes), and clauses of text by {info.config['text_encoder']}, which isn't in this file. It reads and"
             " writes nothing by itself: it says how near a text and a pose are."
+        )
+    if info.kind == "captioner":
+        shown = "with the detector's keypoints drawn in" if info.config["drawn"] else "as they are"
+        return (
+            "A vision-language model that describes a person's pose in posecodes, as JSON. People are shown to it in"
+            f" squares of {info.config['picture_px']} pixels, {shown}. It answers one question, that of"
+            " `core/language/captions.py`, and knows nothing else."
         )
     if info.kind != "base":
         return "HMR-Scorer: rates hypotheses of one person, and estimates their error, without 3D labels."
@@ -195,6 +202,16 @@ def _judged_by(recipe: dict[str, Any], kind: str) -> str:
             " on. Recall in per cent; mean_recall is the mean of R@1, 5 and 10 both ways with complete captions, by the"
             " space and by the posecodes that patterns read, mean_recall_space by the space alone, mean_recall_half"
             " with half of the clauses left out."
+        )
+    if kind == "captioner":
+        who = f"people in motion that was never trained on ({', '.join(recipe.get('held_out_clips', []))}), drawn on black"
+        if judged := recipe.get("judged_by"):
+            plans = [plan for source in judged["data"] for plan in source["plans"]]
+            who = f"{judged['people']} prepared people who were held out ({'; '.join(map(plan_in_words, plans))})"
+        return (
+            f"Unconstrained answers about {who}. macro_f1 is the mean over facts of the mean over categories of F1, over"
+            ' what has a meaning and isn\'t hidden; "unknown" misses. majority_macro_f1 is that of always answering the'
+            " most frequent category. valid_json is the share of answers in which nothing is wrong with the form."
         )
     oracle = "Best-of-M needs the truth to choose and is no headline."
     if judged := recipe.get("judged_by"):

@@ -24,9 +24,11 @@ import torch
 from torch import nn
 
 from alignhmr.core.body.model import BodyModel
-from alignhmr.core.checkpoints import CheckpointInfo, load_checkpoint, save_checkpoint
+from alignhmr.core.checkpoints import CheckpointInfo
 from alignhmr.core.errors import CompatibilityError
+from alignhmr.training.captioner_recipe import CaptionerRecipe
 from alignhmr.training.card import write_card
+from alignhmr.training.forms import Form, OneFile, remove
 from alignhmr.training.loop import DivergedError, Step, Trainer, train
 from alignhmr.training.recipe import BaseRecipe, ScorerRecipe
 from alignhmr.training.text_pose_recipe import TextPoseRecipe
@@ -34,6 +36,8 @@ from alignhmr.training.workers import first_says, means_over_workers
 from alignhmr.training.workplace import Pictures, Workplace
 
 log = logging.getLogger(__name__)
+
+AnyRecipe = BaseRecipe | ScorerRecipe | TextPoseRecipe | CaptionerRecipe
 
 _DECAY_SHARE = 0.3
 """Of a run with a clock: what is left for the learning rate to fall. A third is as good as a whole cosine."""
@@ -56,7 +60,7 @@ class Course:
     """What the kinds of runs differ in. Made in the process that trains."""
 
     kind: str
-    recipe: BaseRecipe | ScorerRecipe | TextPoseRecipe
+    recipe: AnyRecipe
     build: Callable[[], tuple[Trainer, Step]]
     batches: Callable[[int], Iterator[Any]]
     judge: Callable[[nn.Module, int, int], Judged]
@@ -70,6 +74,14 @@ class Course:
     pictures: int = 0
     chosen_by: str | None = None
     """The figure by which the best weights of a run are chosen; None ships those of the last step."""
+    form: Form | None = None
+    """In which weights are kept; None is one file of ours."""
+    config: dict[str, Any] | None = None
+    """What the weights say of their model; None is the recipe's."""
+
+    @property
+    def weights(self) -> Form:
+        return self.form or OneFile(self.kind, self.recipe.model, self.body.digest)
 
 
 @dataclass(frozen=True)
@@ -276,7 +288,7 @@ class _Run:
         figures, step = judged.figures, last_step
         self.place.listener.judged(step, figures, judged.pictures)
         if self.notes["best"] is not None:
-            other, info = load_checkpoint(best, self.course.kind, body_digest=self.course.body.digest)
+            other, info = self.course.weights.read(best)
             other = other.to(self.place.device)
             theirs = self.course.judge(other, evaluation.people, evaluation.hypotheses)
             assert self.course.chosen_by is not None, "only a figure makes one the best"
@@ -284,11 +296,11 @@ class _Run:
                 self._write(self._path("-last"), model, last_step, figures)
                 figures, model, step = theirs.figures, other, info.recipe["step"]
         if step == last_step:
-            self._path("-last").unlink(missing_ok=True)
+            remove(self._path("-last"))
         info, digest = self._write(self._path(), model, step, figures)
-        card = self._path().with_suffix(".md")
+        card = self.course.weights.card(self._path())
         write_card(card, self.name, digest, model, info, self.notes["history"])
-        best.unlink(missing_ok=True)
+        remove(best)
         return Fit(self._path(), card, digest, figures, last_step, self.notes["seconds"] / 60)
 
     def _salvaged(self) -> str:
@@ -304,19 +316,11 @@ class _Run:
         )
 
     def _path(self, which: str = "") -> Path:
-        return self.out / f"{self.name}{which}.safetensors"
+        return self.out / f"{self.name}{which}{self.course.weights.suffix}"
 
     def _rounded(self) -> nn.Module:
         """The averaged model as it is shipped: in float16, read back."""
-        model = type(self.trainer.ema)(self.course.recipe.model)
-        state = self.trainer.ema.state_dict()
-        model.load_state_dict(
-            {
-                key: value.half().float() if value.is_floating_point() else value
-                for key, value in state.items()
-            }
-        )
-        return model.eval().requires_grad_(False).to(self.place.device)
+        return self.course.weights.shipped(self.trainer.ema).to(self.place.device)
 
     def _write(
         self, path: Path, model: nn.Module, step: int, figures: dict[str, float]
@@ -329,10 +333,9 @@ class _Run:
             "torch": torch.__version__,
         }
         body = self.course.body
-        info = CheckpointInfo(
-            self.course.kind, asdict(self.course.recipe.model), body.name, body.digest, recipe, figures
-        )
-        return info, save_checkpoint(path, model, info, half=True)
+        config = self.course.config or asdict(self.course.recipe.model)
+        info = CheckpointInfo(self.course.kind, config, body.name, body.digest, recipe, figures)
+        return info, self.course.weights.write(path, model, info, half=True)
 
 
 def machine(place: Workplace) -> str:

@@ -11,10 +11,8 @@ from typing import Any, Protocol
 from torch import nn
 
 from alignhmr.core.body.model import BodyModel
-from alignhmr.core.checkpoints import CheckpointInfo, load_checkpoint, save_checkpoint
-from alignhmr.training.course import Course, follow, identity
-from alignhmr.training.recipe import BaseRecipe, ScorerRecipe
-from alignhmr.training.text_pose_recipe import TextPoseRecipe
+from alignhmr.core.checkpoints import CheckpointInfo
+from alignhmr.training.course import AnyRecipe, Course, follow, identity
 from alignhmr.training.workplace import Alone, Workplace
 
 
@@ -25,7 +23,7 @@ class Run(Protocol):
         ...
 
     @property
-    def recipe(self) -> BaseRecipe | ScorerRecipe | TextPoseRecipe: ...
+    def recipe(self) -> AnyRecipe: ...
     @property
     def body(self) -> BodyModel: ...
     @property
@@ -42,7 +40,7 @@ class Run(Protocol):
 
 class Plan(Protocol):
     @property
-    def recipe(self) -> BaseRecipe | ScorerRecipe | TextPoseRecipe: ...
+    def recipe(self) -> AnyRecipe: ...
     @property
     def data(self) -> tuple[tuple[str, float], ...]: ...
     @property
@@ -56,15 +54,19 @@ class Plan(Protocol):
 def train_plan(plan: Plan, first: Path, out: Path, name: str, place: Workplace) -> None:
     """What each worker does; ``first`` is a checkpoint with the weights of step 0, and ``out`` a folder all see."""
     run = plan.open()
+    course: Course
 
     def model() -> nn.Module:
-        return load_checkpoint(first, run.kind, body_digest=run.body.digest)[0]
+        return course.weights.read(first)[0]
 
-    follow(run.course(place, model), place, out, name)
+    course = run.course(place, model)
+    follow(course, place, out, name)
 
 
 def write_first(run: Run, path: Path) -> dict[str, Any]:
     """Writes the weights of step 0, in full precision, and returns what the run is told apart by."""
     model, body = run.first_model(), run.body
-    save_checkpoint(path, model, CheckpointInfo(run.kind, vars(run.recipe.model), body.name, body.digest))
-    return identity(run.course(Alone(path), lambda: model))
+    course = run.course(Alone(path), lambda: model)
+    info = CheckpointInfo(run.kind, course.config or vars(run.recipe.model), body.name, body.digest)
+    course.weights.write(path, model, info, half=False)
+    return identity(course)

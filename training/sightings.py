@@ -10,11 +10,10 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-import torch
 from jaxtyping import Bool, Float, UInt8
 
 from alignhmr.core.body.skeleton import SHARED_KEYPOINTS
-from alignhmr.core.diffusion.condition import person_square
+from alignhmr.core.diffusion.condition import person_square_of
 from alignhmr.core.geometry.crops import SquareCrop
 from alignhmr.core.perception.silhouettes import silhouette_over
 from alignhmr.core.perception.views import VIEW_PX
@@ -136,7 +135,7 @@ def sighting_of(sample: Sample, index: int, person: Person) -> Sighting:
 
 def view_of(sighting: Sighting, window: UInt8[np.ndarray, "side side 3"]) -> UInt8[np.ndarray, "view view 3"]:
     """What a model sees of the person (``perception/views.py``), out of the decoded window around them."""
-    x, y, side = person_square(torch.as_tensor(np.asarray(sighting.box_px, np.float64))).tolist()
+    (x, y), side = person_square_of(sighting.box_px)
     middle = sighting.window.to_crop(np.array([[x, y]]), len(window))[0]
     square = SquareCrop((float(middle[0]), float(middle[1])), side / sighting.window.side_px * len(window))
     return square.cut(window, VIEW_PX)

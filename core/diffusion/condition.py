@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -116,6 +117,12 @@ def person_square(box_px: Float[Tensor, "*batch 4"]) -> Float[Tensor, "*batch 3"
     low, high = box_px[..., :2], box_px[..., 2:]
     side = ((high - low).amax(-1, keepdim=True) * CROP_MARGIN).clamp_min(1.0)
     return torch.cat([(low + high) / 2, side], -1)
+
+
+def person_square_of(box_px: Float[np.ndarray, "4"]) -> tuple[tuple[float, float], float]:
+    """Centre and side of the same square, of one box."""
+    x, y, side = person_square(torch.as_tensor(np.asarray(box_px, np.float64))).tolist()
+    return (x, y), side
 
 
 def keypoint_box(

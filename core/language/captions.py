@@ -8,10 +8,11 @@ text. Models wrap JSON in prose and fences, break off, rename keys, answer whole
 import itertools
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
-from alignhmr.core.language.facts import FACTS, PARTS, Fact
+from alignhmr.core.language.facts import BY_NAME, FACTS, PARTS, Fact
 from alignhmr.core.language.reading import read_parts
 from alignhmr.core.language.writing import BRIEF, write
 
@@ -52,6 +53,23 @@ SCHEMA: dict = {
     "additionalProperties": False,
 }
 """JSON schema of the answer, for engines that can constrain what is generated."""
+
+
+def answer_of(
+    codes: Mapping[str, str], unseen: Collection[str] = (), texts: Mapping[str, str] | None = None
+) -> str:
+    """The whole answer that a model should give: fact -> category, parts that can't be seen, part -> free text.
+
+    Facts that aren't in ``codes``, and all those of an unseen part, are answered "unknown".
+    """
+    answer: dict[str, Any] = {"version": SCHEMA_VERSION}
+    for part in PARTS:
+        told = {
+            fact.stem: UNKNOWN if part in unseen else codes.get(fact.name, UNKNOWN) for fact in asked(part)
+        }
+        answer[part] = {**told, "text": (texts or {}).get(part, "")}
+    return json.dumps(answer, separators=(",", ":"))
+
 
 REASONS: dict[str, str] = {
     "empty": "the model answered nothing",
@@ -122,6 +140,17 @@ def parse(text: str | None) -> ParsedCaption:
     if reason is None and reading.contradictions:
         reason, detail = "contradiction", "; ".join(reading.contradictions[:3])
     return ParsedCaption(sentences, reason, detail, reading.codes, reading.contradictions)
+
+
+def answered(text: str) -> dict[str, str]:
+    """Fact -> category, as a model answered in codes; those that go without saying are in it, free text isn't."""
+    found, _ = _find_object(text[:_MAX_ANSWER])
+    codes: dict[str, str] = {}
+    for key, value in _walk(found or {}, depth=3):
+        part = _part(key)
+        if part and isinstance(value, Mapping):
+            codes = _codes(part, value)[0] | codes
+    return codes
 
 
 def _find_object(text: str) -> tuple[Mapping | None, bool]:
@@ -198,6 +227,15 @@ def _walk(found: Mapping, depth: int) -> Iterator[tuple[str, object]]:
 
 def _told(part: str, answer: Mapping) -> str:
     """The text of a part's object: its codes in our words, then what else it says."""
+    codes, rest = _codes(part, answer)
+    told = {name: category for name, category in codes.items() if category not in BY_NAME[name].scale.silent}
+    if not told and not any(rest) and UNKNOWN in answer.values():
+        return f"The {part.replace('_', ' ')} is not visible."
+    return " ".join([*write(told).values(), *rest])
+
+
+def _codes(part: str, answer: Mapping) -> tuple[dict[str, str], list[str]]:
+    """Fact -> category of what a part's object says in codes, and what it says otherwise."""
     codes, rest = {}, []
     facts = {fact.stem: fact for fact in FACTS if fact.part == part}
     for key, value in answer.items():
@@ -208,11 +246,9 @@ def _told(part: str, answer: Mapping) -> str:
         category = value.strip().lower().replace(" ", "_")
         if category not in (*fact.scale.names, UNKNOWN):
             rest.append(value)
-        elif category != UNKNOWN and category not in fact.scale.silent:
+        elif category != UNKNOWN:
             codes[fact.name] = category
-    if not codes and not any(rest) and UNKNOWN in answer.values():
-        return f"The {part.replace('_', ' ')} is not visible."
-    return " ".join([*write(codes).values(), *rest])
+    return codes, rest
 
 
 def _part(key: str) -> str | None:

@@ -18,7 +18,7 @@ from alignhmr.core.language.facts import BY_NAME, FACTS, INDEX, MOST, PARTS, Fac
 from alignhmr.core.language.measures import CAMERA_UP, Measures, measured
 from alignhmr.core.language.postures import posture_shares
 
-__all__ = ["PARTS", "Posecodes", "posecodes", "said", "said_mask"]
+__all__ = ["PARTS", "Posecodes", "moot", "posecodes", "said", "said_mask"]
 
 
 @dataclass(frozen=True)
@@ -88,9 +88,13 @@ def said(categories: Mapping[str, str]) -> dict[str, str]:
 
 def said_mask(codes: Int[np.ndarray, "*batch facts"]) -> Bool[np.ndarray, "*batch facts"]:
     """``said`` for a batch of codes."""
-    speaks = _SPEAKS[np.arange(len(FACTS)), codes]
+    return _SPEAKS[np.arange(len(FACTS)), codes] & ~moot(codes)
+
+
+def moot(codes: Int[np.ndarray, "*batch facts"]) -> Bool[np.ndarray, "*batch facts"]:
+    """Facts without a meaning, such as a vertical limb's compass direction."""
     others = np.take_along_axis(codes, np.broadcast_to(_OTHER, codes.shape), -1)
-    return speaks & ~_MOOT[np.arange(len(FACTS)), others]
+    return _MOOT[np.arange(len(FACTS)), others]
 
 
 def _cut(measures: Measures, index: int, fact: Fact) -> tuple[np.ndarray, np.ndarray]:

@@ -9,10 +9,9 @@ from dataclasses import replace
 
 import cv2
 import numpy as np
-import torch
 from jaxtyping import Float, UInt8
 
-from alignhmr.core.diffusion.condition import person_square
+from alignhmr.core.diffusion.condition import person_square_of
 from alignhmr.core.errors import InputError
 from alignhmr.core.geometry.crops import SquareCrop
 from alignhmr.core.records import Person, Picture
@@ -29,8 +28,7 @@ def with_views(picture: Picture, people: Sequence[Person]) -> list[Person]:
 
 def view_of(picture: Picture, box_px: Float[np.ndarray, "4"]) -> UInt8[np.ndarray, "view view 3"]:
     """The square around a box, black outside the picture."""
-    x, y, side = person_square(torch.as_tensor(np.asarray(box_px, np.float64))).tolist()
-    return SquareCrop((x, y), side).cut(picture.pixels, VIEW_PX)
+    return SquareCrop(*person_square_of(box_px)).cut(picture.pixels, VIEW_PX)
 
 
 def shrunk(view: UInt8[np.ndarray, "view view 3"], side: int) -> UInt8[np.ndarray, "side side 3"]:

@@ -45,11 +45,10 @@ def write_pictures(row: Mapping[str, Any], folder: Path) -> list[Path]:
 
 def _square(row: Mapping[str, Any]) -> tuple[float, float, float]:
     """Centre and side of the square that a view shows, in the picture's pixels."""
-    import torch
 
-    from alignhmr.core.diffusion.condition import person_square
+    from alignhmr.core.diffusion.condition import person_square_of
 
-    x, y, side = person_square(torch.tensor(np.asarray(row["box_px"], np.float64))).tolist()
+    (x, y), side = person_square_of(row["box_px"])
     return x, y, side
 
 
