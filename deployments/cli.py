@@ -13,8 +13,8 @@ from typing import Annotated, NoReturn
 import typer
 
 from alignhmr.core.errors import AlignhmrError, SetupError
-from alignhmr.deployments.cli_find import find
 from alignhmr.deployments.cli_labeling import label, rows_app
+from alignhmr.deployments.cli_language import caption, find
 from alignhmr.deployments.cli_options import (
     Base,
     Body,
@@ -104,6 +104,7 @@ app.command()(synth)
 app.command()(prepare)
 app.command()(calibrate)
 app.command()(clean)
+app.command()(caption)
 app.command()(find)
 app.command()(improve)
 

@@ -24,7 +24,8 @@ def label(
     captioner: Annotated[
         str | None,
         typer.Option(
-            help="pose, vllm:MODEL_PATH, or http:URL of an OpenAI-compatible server. [preset: pose]"
+            help="pose, vllm:MODEL (starter, qwen3-vl-2b to -235b, or a folder), or http:URL of an OpenAI-compatible"
+            " server. [preset: pose]"
         ),
     ] = None,
     preset: Annotated[

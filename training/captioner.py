@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Int, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor, nn
 
 from alignhmr.core.body.skeleton import JOINTS
@@ -47,13 +47,16 @@ class Truths:
     """Facts that have a meaning, of parts that can be seen."""
     unseen: tuple[tuple[str, ...], ...]
     """Of each person, the parts of which nothing can be seen."""
-    confidence: np.ndarray
+    confidence: Float[np.ndarray, "people facts"]
+    """Of each code."""
 
     @classmethod
     def of(cls, people: Observations) -> "Truths":
         found = posecodes(people.joints_m.numpy())
         visible = people.visible[:, : len(JOINTS)].numpy()
-        seen = {part: visible[:, list(joints)].any(1) for part, joints in PART_JOINTS.items()}
+        seen: dict[str, np.ndarray] = {
+            part: np.any(visible[:, list(joints)], axis=1) for part, joints in PART_JOINTS.items()
+        }
         told = ~moot(found.codes) & np.stack([seen[fact.part] for fact in FACTS], 1)
         unseen = tuple(tuple(part for part in PARTS if not seen[part][i]) for i in range(len(people)))
         return cls(found.codes, told, unseen, found.confidence)
@@ -90,9 +93,11 @@ def pictures_of(people: Observations, side: int, *, draw: bool) -> UInt8[np.ndar
     confidence, depth = people.keypoints_px[..., 2].numpy(), people.detector_3d_m[..., 2].numpy()
     guessed = np.abs(depth).max(1) > 0
     return np.stack(
-        [drawn(view, *where, z if known else None) for view, *where, z, known in
-         zip(pictures, places, confidence, depth, guessed, strict=True)]
-    )  # fmt: skip
+        [
+            drawn(pictures[i], places[i], confidence[i], depth[i] if guessed[i] else None)
+            for i in range(len(people))
+        ]
+    )
 
 
 @dataclass(frozen=True)

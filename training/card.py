@@ -204,14 +204,15 @@ def _judged_by(recipe: dict[str, Any], kind: str) -> str:
             " with half of the clauses left out."
         )
     if kind == "captioner":
-        who = f"people in motion that was never trained on ({', '.join(recipe.get('held_out_clips', []))}), drawn on black"
+        clips = ", ".join(recipe.get("held_out_clips", []))
+        who = f"people in motion that was never trained on ({clips}), drawn on black"
         if judged := recipe.get("judged_by"):
             plans = [plan for source in judged["data"] for plan in source["plans"]]
             who = f"{judged['people']} prepared people who were held out ({'; '.join(map(plan_in_words, plans))})"
         return (
-            f"Unconstrained answers about {who}. macro_f1 is the mean over facts of the mean over categories of F1, over"
-            ' what has a meaning and isn\'t hidden; "unknown" misses. majority_macro_f1 is that of always answering the'
-            " most frequent category. valid_json is the share of answers in which nothing is wrong with the form."
+            f"Unconstrained answers about {who}. macro_f1 is the mean over facts of the mean over categories of F1,"
+            " over what has a meaning and isn't hidden; 'unknown' misses. majority_macro_f1 is that of always answering"
+            " the most frequent category. valid_json is the share of answers in which nothing is wrong with the form."
         )
     oracle = "Best-of-M needs the truth to choose and is no headline."
     if judged := recipe.get("judged_by"):

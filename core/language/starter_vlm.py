@@ -98,7 +98,8 @@ def starter_tokenizer() -> "PreTrainedTokenizerFast":
 
 def starter_processor(picture_px: int) -> "Qwen2VLProcessor":
     """Makes what the model takes of a conversation and its pictures, all of one size."""
-    from transformers import Qwen2VLImageProcessor, Qwen2VLProcessor, Qwen2VLVideoProcessor
+    from transformers import Qwen2VLImageProcessor, Qwen2VLProcessor
+    from transformers.models.qwen2_vl.video_processing_qwen2_vl import Qwen2VLVideoProcessor
 
     pixels = picture_px * picture_px
     size = {"shortest_edge": pixels, "longest_edge": pixels}
@@ -123,7 +124,7 @@ def starter_vlm(config: StarterVlmConfig, seed: int = 0) -> "Qwen2VLForCondition
     from transformers import Qwen2VLConfig, Qwen2VLForConditionalGeneration
 
     tokenizer = starter_tokenizer()
-    ids = dict(zip(SPECIAL, tokenizer.convert_tokens_to_ids(list(SPECIAL)), strict=True))
+    ids: dict[str, int] = {name: tokenizer.get_vocab()[name] for name in SPECIAL}
     heads = config.width // _HEAD
     text = {
         "vocab_size": -(-len(tokenizer) // 64) * 64,
@@ -158,7 +159,6 @@ def starter_vlm(config: StarterVlmConfig, seed: int = 0) -> "Qwen2VLForCondition
         video_token_id=ids["<|video_pad|>"],
         vision_start_token_id=ids["<|vision_start|>"],
         vision_end_token_id=ids["<|vision_end|>"],
-        vision_token_id=ids["<|vision_pad|>"],
         tie_word_embeddings=True,
     )
     whole.architectures = ["Qwen2VLForConditionalGeneration"]

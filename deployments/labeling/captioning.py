@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import pyarrow as pa
 
+from alignhmr.core.language.vlm_folder import Shown
 from alignhmr.core.language.writing import caption_from_joints
 from alignhmr.deployments.labeling.config import LabelConfig
 from alignhmr.deployments.labeling.schema import rows_from_table, with_columns
@@ -26,7 +27,8 @@ class Captioner(Protocol):
 
     source: str
     """What ``caption_source`` says."""
-    needs_crops: bool
+    shown: Shown | None
+    """How it wants people shown; None where it doesn't look at them."""
     num_cpus: float
     """Scheduling slots that its stages hold."""
     num_gpus: float
@@ -62,7 +64,7 @@ class PoseCaptioner:
     """Sentences read off the selected hypothesis: always there, and never better than the pose."""
 
     source = "pose"
-    needs_crops = False
+    shown: Shown | None = None
     num_cpus = 0.0
     num_gpus = 0.0
 

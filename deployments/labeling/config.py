@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, IPvAnyNetwork, PositiveInt, model_validator
 
+from alignhmr.core.language.vlm_folder import Shown
 from alignhmr.core.scoring.preference import MiningRule
 from alignhmr.deployments.labeling.fetching import Fetcher
 from alignhmr.deployments.presets import load_settings
@@ -37,11 +38,20 @@ class Pairs(_Closed):
 
 class Captions(_Closed):
     engine: str = Field(pattern=r"^(pose|vllm:.+|https?:.+)$")
+    drawn: Literal["auto"] | bool
+    """Whether the detector's keypoints are drawn into a square of ``max_side_px``; auto: where the model's folder was
+    written by `alignhmr train captioner`, as it was there."""
     max_side_px: int = Field(ge=56, le=4096)
     max_tokens: PositiveInt
     constrained: bool
     required: bool
     """A person without a whole caption of the model's is an error row."""
+
+    def shown(self, learned: Shown | None) -> Shown:
+        """How people are shown to a model that learned to see them so, if it is known."""
+        if self.drawn == "auto" and learned is not None:
+            return learned
+        return Shown(self.drawn is True, self.max_side_px)
 
 
 class ImageLimits(_Closed):

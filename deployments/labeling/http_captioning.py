@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from alignhmr.core.errors import CaptionerError
 from alignhmr.core.language.captions import AGAIN, SCHEMA, parse
+from alignhmr.core.language.vlm_folder import Shown
 from alignhmr.deployments.labeling.config import Captions, Http, Resources
 from alignhmr.deployments.labeling.model_captions import as_it_is, caption_with, question, skip_mark
 
@@ -28,12 +29,12 @@ _ANOTHER_CHANCE = 0.5
 class HttpCaptioner:
     """Sends each person's picture to a server that is already running."""
 
-    needs_crops = True
     num_gpus = 0.0
 
     def __init__(self, url: str, captions: Captions, resources: Resources) -> None:
         self.base = url.rstrip("/").removesuffix("/chat/completions")
         self.captions, self.resources = captions, resources
+        self.shown: Shown | None = captions.shown(None)
         self.num_cpus = resources.caption.workers * resources.caption.num_cpus
         self.model = resources.http.model or ""
         self.source = f"vlm:{self.model}"

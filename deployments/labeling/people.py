@@ -1,6 +1,5 @@
 """The second stage: bytes to people. Pixels exist here alone; what goes on is a person's surroundings, as a JPEG."""
 
-import io
 import logging
 import zlib
 from collections.abc import Mapping, Sequence
@@ -11,6 +10,7 @@ import pyarrow as pa
 from ray.actor import ActorHandle
 
 from alignhmr.core.errors import AlignhmrError
+from alignhmr.core.language.vlm_folder import Shown
 from alignhmr.core.records import Person, Picture
 from alignhmr.deployments.labeling.counting import counting
 from alignhmr.deployments.labeling.failures import failure
@@ -21,6 +21,7 @@ from alignhmr.deployments.labeling.reading import claim_rows, read_one
 from alignhmr.deployments.labeling.rows import person_columns
 from alignhmr.deployments.labeling.schema import caption_fields, picture_fields, table_from_rows
 from alignhmr.deployments.labeling.sources import Entry
+from alignhmr.deployments.shown import shown_jpeg
 
 log = logging.getLogger(__name__)
 
@@ -39,14 +40,14 @@ class FindPeople:
 
     def __init__(
         self, models: Models, ledger: ActorHandle, reader: Reader | None = None, *, max_pixels: int,
-        max_people: int = 1000, crop_side_px: int | None = None, limit_s: float | None = None,
+        max_people: int = 1000, shown: Shown | None = None, limit_s: float | None = None,
     ) -> None:  # fmt: skip
         from alignhmr.core.perception.images import decode
         from alignhmr.core.perception.views import with_views
 
         self.detector, self.decode, self.with_views = models.load_detector(), decode, with_views
         self.ledger, self.reader = ledger, reader or Reader()
-        self.max_pixels, self.max_people, self.crop_side_px = max_pixels, max_people, crop_side_px
+        self.max_pixels, self.max_people, self.shown = max_pixels, max_people, shown
         self.guard = Guard(ledger, "people", limit_s)
 
     def __call__(self, table: pa.Table) -> pa.Table:
@@ -111,8 +112,8 @@ class FindPeople:
                 "mask_height": mask_height,
                 "mask_box_px": person.mask_box_px,
             }
-        if self.crop_side_px is not None:
-            columns["crop_jpeg"] = crop_jpeg(picture.pixels, person.box_px, self.crop_side_px)
+        if self.shown is not None:
+            columns["crop_jpeg"] = shown_jpeg(picture, person, self.shown)
         return columns
 
 
@@ -123,22 +124,3 @@ def _known(picture: Mapping[str, Any]) -> dict[str, Any]:
 def _unread(picture: Mapping[str, Any]) -> dict[str, Any]:
     code, message = picture["error_code"], picture["error_message"]
     return _known(picture) | failure("read", code, message) | {"duplicate_of": picture["duplicate_of"]}
-
-
-def crop_jpeg(pixels: np.ndarray, box_px: np.ndarray, side_px: int) -> bytes:
-    """The person with a margin of an eighth of the box, as a JPEG of at most ``side_px`` a side."""
-    from PIL import Image
-
-    height, width = pixels.shape[:2]
-    x0, y0, x1, y1 = (float(value) for value in box_px)
-    margin = max(x1 - x0, y1 - y0) / 8
-    left, top = int(np.clip(x0 - margin, 0, width - 1)), int(np.clip(y0 - margin, 0, height - 1))
-    right, bottom = int(np.clip(x1 + margin, left + 1, width)), int(np.clip(y1 + margin, top + 1, height))
-    image = Image.fromarray(pixels[top:bottom, left:right])
-    image.thumbnail((side_px, side_px))
-    # Models refuse pictures of a few pixels, or ones too narrow for their patches.
-    if min(image.size) < 28:
-        image = image.resize((max(image.width, 28), max(image.height, 28)))
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=90)
-    return buffer.getvalue()

@@ -89,7 +89,7 @@ def _labelled(job: Job, pictures: ray.data.Dataset, ledger: ActorHandle) -> ray.
         fn_constructor_args=[job.models, ledger, job.reader],
         fn_constructor_kwargs={
             "max_pixels": config.images.max_pixels, "max_people": config.images.max_people, "limit_s": limit_s,
-            "crop_side_px": config.captions.max_side_px if job.captioner.needs_crops else None,
+            "shown": job.captioner.shown,
         },
         **_pool(use.people, gpus_of(job.models, "people", use.people), use.images_per_block),
     )  # fmt: skip

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from ray.actor import ActorHandle
 
 from alignhmr.core.errors import CompatibilityError, InputError
+from alignhmr.core.language.vlm_folder import Shown
 from alignhmr.core.scoring.cleaning import CleaningRule, clean, judged_mm, off_mm, standing_m
 from alignhmr.core.scoring.confidence import ErrorConfidence
 from alignhmr.deployments.labeling.captioning import KEPT
@@ -79,7 +80,8 @@ def open_labels(location: str, body: str, limit: int | None = None) -> LabelList
 class KeptCaptions:
     """In a captioner's place: captions stay as they are."""
 
-    source, needs_crops, num_cpus, num_gpus = KEPT, False, 0.0, 0.0
+    source, num_cpus, num_gpus = KEPT, 0.0, 0.0
+    shown: Shown | None = None
 
     def check(self) -> dict[str, str]:
         return {}

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from alignhmr.core.errors import CaptionerError
 from alignhmr.core.language.captions import SCHEMA
+from alignhmr.core.language.vlm_folder import Shown, resolve_vlm, shown_to
 from alignhmr.deployments.labeling.config import Captions, Resources
 from alignhmr.deployments.labeling.model_captions import as_it_is, caption_with, question, skip_mark
+from alignhmr.deployments.labeling.vlm_sizes import QWEN3_VL
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,16 +28,17 @@ _HEAD = 1 << 20
 class VllmCaptioner:
     """One engine for each worker of the caption stage, on a GPU or on a CPU."""
 
-    needs_crops = True
-
     def __init__(self, model: str, captions: Captions, resources: Resources, device: str) -> None:
-        self.model, self.captions, self.resources = os.path.expanduser(model), captions, resources
+        self.size = QWEN3_VL.get(model)
+        self.model = self.size.hub if self.size else str(resolve_vlm(model))
+        self.captions, self.resources = captions, resources
         self.on_cpu = device == "cpu"
         self.name = Path(self.model).name
         self.source = f"vlm:{self.name}"
+        self.shown: Shown | None = captions.shown(shown_to(Path(self.model)))
         workers = resources.caption.workers
         self.num_cpus = workers * resources.caption.num_cpus + 5 * _SMALL_STAGE
-        self.num_gpus = 0.0 if self.on_cpu else float(workers)
+        self.num_gpus = 0.0 if self.on_cpu else float(workers * (self.size.gpus if self.size else 1))
 
     def check(self) -> dict[str, str]:
         """Everything about vLLM and the model that can be known without starting the engine."""
@@ -98,6 +101,10 @@ class VllmCaptioner:
             "limit_mm_per_prompt": {"image": 1},
             "distributed_executor_backend": "uni",
         }
+        if self.size and not self.on_cpu:
+            engine |= {"tensor_parallel_size": self.size.gpus, "max_num_seqs": self.size.max_num_seqs}
+            if self.size.gpus > 1:
+                engine["distributed_executor_backend"] = "ray"
         variables = {"VLLM_NO_USAGE_STATS": "1", "VLLM_DO_NOT_TRACK": "1"}
         if self.on_cpu:
             engine |= {"dtype": "float32", "enforce_eager": True}

@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from alignhmr.deployments.labeling.guard import Guard
-from alignhmr.deployments.labeling.people import FindPeople, crop_jpeg
+from alignhmr.deployments.labeling.people import FindPeople
 from alignhmr.deployments.labeling.reading import READ_SCHEMA
 from alignhmr.deployments.labeling.recovering import Recover, Score, person_seed
 from alignhmr.deployments.labeling.schema import rows_from_table, table_from_rows
+from alignhmr.deployments.shown import crop_jpeg
 
 
 class HereLedger:
