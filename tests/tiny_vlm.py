@@ -4,7 +4,9 @@ from pathlib import Path
 
 from alignhmr.core.language.starter_vlm import StarterVlmConfig, starter_processor, starter_vlm
 
-TINY = StarterVlmConfig(56, vision_width=32, vision_blocks=1, vision_feed=2, width=32, blocks=1, feed_forward=64)
+TINY = StarterVlmConfig(
+    56, vision_width=32, vision_blocks=1, vision_feed=2, width=32, blocks=1, feed_forward=64
+)
 
 
 def make_tiny_vlm(folder: Path) -> Path:

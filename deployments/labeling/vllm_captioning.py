@@ -58,7 +58,7 @@ class VllmCaptioner:
 
         processor = build_processor(
             self._engine_config(),
-            preprocess=self._ask,
+            preprocess=self.ask,
             postprocess=_answer,
             preprocess_map_kwargs={"num_cpus": _SMALL_STAGE},
             postprocess_map_kwargs={"num_cpus": _SMALL_STAGE},
@@ -85,6 +85,34 @@ class VllmCaptioner:
                 " downloaded model as --captioner vllm:FOLDER, or use --captioner pose"
             ) from error
 
+    def engine_settings(self) -> dict[str, Any]:
+        """As `vllm.LLM` takes them."""
+        vllm = self.resources.vllm
+        engine: dict[str, Any] = {
+            "max_model_len": vllm.max_model_len,
+            "max_num_seqs": vllm.max_num_seqs,
+            "limit_mm_per_prompt": {"image": 1},
+            "distributed_executor_backend": "uni",
+        }
+        if self.on_cpu:
+            engine |= {"dtype": "float32", "enforce_eager": True}
+        elif self.size:
+            engine |= {"tensor_parallel_size": self.size.gpus, "max_num_seqs": self.size.max_num_seqs}
+            if self.size.gpus > 1:
+                engine["distributed_executor_backend"] = "ray"
+        return engine | vllm.engine
+
+    def variables(self) -> dict[str, str]:
+        """Of the engine's process."""
+        variables = {"VLLM_NO_USAGE_STATS": "1", "VLLM_DO_NOT_TRACK": "1"}
+        if self.on_cpu:
+            # In-process: each further process costs a start-up of half a minute on a small machine.
+            variables |= {
+                "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+                "VLLM_CPU_KVCACHE_SPACE": str(self.resources.vllm.kv_cache_gib),
+            }
+        return variables
+
     def _engine_config(self) -> Any:
         from ray.data.llm import (
             ChatTemplateStageConfig,
@@ -94,30 +122,12 @@ class VllmCaptioner:
             vLLMEngineProcessorConfig,
         )
 
-        vllm, stage = self.resources.vllm, self.resources.caption
-        engine: dict[str, Any] = {
-            "max_model_len": vllm.max_model_len,
-            "max_num_seqs": vllm.max_num_seqs,
-            "limit_mm_per_prompt": {"image": 1},
-            "distributed_executor_backend": "uni",
-        }
-        if self.size and not self.on_cpu:
-            engine |= {"tensor_parallel_size": self.size.gpus, "max_num_seqs": self.size.max_num_seqs}
-            if self.size.gpus > 1:
-                engine["distributed_executor_backend"] = "ray"
-        variables = {"VLLM_NO_USAGE_STATS": "1", "VLLM_DO_NOT_TRACK": "1"}
-        if self.on_cpu:
-            engine |= {"dtype": "float32", "enforce_eager": True}
-            # In-process: each further process costs a start-up of half a minute on a small machine.
-            variables |= {
-                "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
-                "VLLM_CPU_KVCACHE_SPACE": str(vllm.kv_cache_gib),
-            }
+        stage = self.resources.caption
         small = {"num_cpus": _SMALL_STAGE, "concurrency": 1}
         return vLLMEngineProcessorConfig(
             model_source=self.model,
-            engine_kwargs=engine | vllm.engine,
-            runtime_env={"env_vars": variables},
+            engine_kwargs=self.engine_settings(),
+            runtime_env={"env_vars": self.variables()},
             concurrency=stage.workers if stage.most == stage.workers else (stage.workers, stage.most),
             batch_size=stage.batch_size,
             accelerator_type=None,
@@ -130,7 +140,8 @@ class VllmCaptioner:
             detokenize_stage=DetokenizeStageConfig(enabled=False),
         )
 
-    def _ask(self, row: dict[str, Any]) -> dict[str, Any]:
+    def ask(self, row: dict[str, Any]) -> dict[str, Any]:
+        """What the engine is sent about the person in the row's ``jpeg``."""
         sampling: dict[str, Any] = {"temperature": 0.0, "max_tokens": self.captions.max_tokens}
         if self.captions.constrained:
             sampling["structured_outputs"] = {"json": json.dumps(SCHEMA)}

@@ -3,7 +3,10 @@
 Poses are drawn from clips that nothing was trained on, as level or tilted cameras see them; captions are of their true
 posecodes. ``agreement_auroc_true`` is how well agreement tells the hypothesis nearest the truth from the farthest of
 20, pooled over people; ``agreement_in_person`` is how often the nearer one agrees better. Hypotheses are perturbed
-truths, and (``_base``) the base model's own from simulated detections. ``--fit`` prints the logistic weights of
+truths, and (``_base``) the base model's own from simulated detections. With ``--held-out`` (a folder of `alignhmr
+prepare wild --split test`) the captioner describes these people, and ``agreement_auroc_vlm`` is of its captions and the
+base's own hypotheses of them; ``--train`` (people of the train split) is what the keypoint classifier learns from.
+``--fit`` prints the logistic weights of
 ``core/language/agreement.py``, fitted on other poses than it is judged by.
 """
 
@@ -16,6 +19,7 @@ import torch
 from jaxtyping import Float
 from language_paraphrases import PARAPHRASES
 from record import finish
+from vlm_answers import hypotheses, judged_answers, keypoint_classifier, people_of
 
 from alignhmr.core.body.model import BodyModel
 from alignhmr.core.checkpoints import load_checkpoint, resolve
@@ -31,14 +35,17 @@ from alignhmr.core.language.agreement import (
     agreement,
     part_checks,
 )
+from alignhmr.core.language.captions import parse
 from alignhmr.core.language.facts import PARTS
 from alignhmr.core.language.posecodes import posecodes, said
 from alignhmr.core.language.reading import read
 from alignhmr.core.language.text_pose import TextPose
+from alignhmr.core.language.vlm_folder import load_vlm, resolve_vlm, shown_to
 from alignhmr.core.language.writing import STYLES, omitted, whole, write
 from alignhmr.core.metrics.ranking import auroc
 from alignhmr.core.synthetic.motion import split_clips
 from alignhmr.core.synthetic.poses import JITTER_RAD, PoseMix, PoseSampler
+from alignhmr.deployments import torchvision_shim
 from alignhmr.training.base_run import samplers
 from alignhmr.training.fit import motion_clips
 from alignhmr.training.text_pose import draw_poses, evaluate, joints_np
@@ -183,10 +190,56 @@ def judged(cases: list[Case], near: list[np.ndarray] | None) -> list[Agreement]:
     ]
 
 
+def of_vlm(
+    space: TextPose, body: BodyModel, folder: str, train: str | None, captioner: str, *, quick: bool
+) -> dict[str, object]:
+    """The captioner's answers about prepared people, and whether they tell hypotheses apart."""
+    torchvision_shim.install()
+    where = resolve_vlm(captioner)
+    model, processor = load_vlm(where)
+    shown, count = shown_to(where), 48 if quick else 1000
+    assert shown is not None, "a model of `alignhmr train captioner` says how people are shown to it"
+    people = people_of(folder, body, count, shown.picture_px)
+    values, answers = judged_answers(model, processor, people, shown.picture_px)
+    if train is not None:
+        values["keypoint_classifier_macro_f1"] = keypoint_classifier(train, body, people, quick=quick)
+    base, _ = load_checkpoint(resolve("starter", "base"), "base", body_digest=body.digest)
+    assert isinstance(base, BaseModel)
+    seen, rotations, joints = hypotheses(base, body, folder, count, HYPOTHESES)
+    cases = []
+    for index, answer in enumerate(answers):
+        off = joints[index] - joints[index][:, :1]
+        truth = seen.joints_m[index].numpy()
+        parsed = parse(answer)
+        cases.append(
+            Case(
+                parsed.codes,
+                " ".join(parsed.sentences.values()),
+                rotations[index],
+                joints[index],
+                1000 * np.linalg.norm(off - (truth - truth[:1]), axis=-1),
+            )
+        )
+    both, alone = judged(cases, similarities(space, cases)), judged(cases, None)
+    (pooled, inside), (pooled_alone, inside_alone) = separated(cases, both), separated(cases, alone)
+    return {key: round(value, 3) if isinstance(value, float) else value for key, value in values.items()} | {
+        "agreement_auroc_vlm": round(pooled, 3),
+        "agreement_in_person_vlm": round(inside, 3),
+        "agreement_auroc_vlm_posecodes_alone": round(pooled_alone, 3),
+        "agreement_in_person_vlm_posecodes_alone": round(inside_alone, 3),
+        "vlm_people": len(people),
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="ends within 60 s")
     parser.add_argument("--model", default="starter", help="text-pose space: starter or a .safetensors file")
+    parser.add_argument(
+        "--captioner", default="starter", help="starter or a folder of `alignhmr train captioner`"
+    )
+    parser.add_argument("--held-out", help="people to be described, of `alignhmr prepare wild --split test`")
+    parser.add_argument("--train", help="people that the keypoint classifier learns from")
     parser.add_argument("--fit", action="store_true", help="print the logistic weights and end")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -223,6 +276,8 @@ def main() -> None:
             f"nearest_mm{name}": round(float(np.mean([one.mpjpe_mm.min() for one in cases])), 1),
             f"farthest_mm{name}": round(float(np.mean([one.mpjpe_mm.max() for one in cases])), 1),
         }
+    if options.held_out:
+        values |= of_vlm(space, body, options.held_out, options.train, options.captioner, quick=options.quick)
     values |= {
         "poses": count, "people": people, "hypotheses": HYPOTHESES, "model_steps": info.recipe["step"],
         "weights": {"alone": vars(CHECK_ALONE), "with_latent": vars(WITH_LATENT)},
