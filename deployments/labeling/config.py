@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, IPvAnyNetwork, PositiveInt, model_validator
 
+from alignhmr.core.language.agreement import WordRule
 from alignhmr.core.language.vlm_folder import Shown
 from alignhmr.core.scoring.preference import MiningRule
 from alignhmr.deployments.labeling.fetching import Fetcher
@@ -44,8 +45,14 @@ class Captions(_Closed):
     max_side_px: int = Field(ge=56, le=4096)
     max_tokens: PositiveInt
     constrained: bool
+    veto_below: float = Field(ge=0, lt=1)
+    """This and the next mirror ``WordRule``, which says what each means."""
+    tie_within: float = Field(ge=0)
     required: bool
     """A person without a whole caption of the model's is an error row."""
+
+    def words(self) -> WordRule:
+        return WordRule(self.veto_below, self.tie_within)
 
     def shown(self, learned: Shown | None) -> Shown:
         """How people are shown to a model that learned to see them so, if it is known."""

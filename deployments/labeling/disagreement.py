@@ -1,62 +1,55 @@
-"""Where a caption and the pose beside it contradict each other, by the words that both use for the same thing.
+"""Where a model's caption and the pose beside it disagree: what mining takes from it, and what a row shows of it.
 
-The pose says what ``posecodes`` says of it. A sentence is searched for words of a few scales (how far bent, how
-high, which way); where both place a part on the same scale and the places are apart, that is a contradiction. Words
-that aren't on a scale say nothing: a caption that is merely vague contradicts nobody.
+A caption is read into posecodes, and each hypothesis is held against them (``core/language/agreement.py``): one number
+for each body part. Captions that were read off the pose itself can't disagree with it, and say nothing here.
 """
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
-BENT: tuple[tuple[str, float], ...] = (
-    (r"\b(slightly|a little|somewhat|gently) (bent|flexed)", 1.0), (r"right angle|90 degrees|\bhalf bent", 2.0),
-    (r"\b(fully|sharply|strongly|tightly|deeply) (bent|flexed|folded)", 3.0),
-    (r"\b(straight|extended|stretched|outstretched)\b", 0.0), (r"\b(bent|flexed)\b", 1.7),
-)  # fmt: skip
-"""Patterns of how far a limb is bent, 0 (straight) to 3; the first that is found counts."""
-HIGH: tuple[tuple[str, float], ...] = (
-    (r"\b(above|over) the (head|shoulder)|\braised\b|\boverhead\b|\bup\b|\bupwards?\b|\blifted\b", 2.0),
-    (r"\bto the side\b|\bsideways\b|\bin front\b|\bforward\b|\bchest\b|\bdrawn back\b", 1.0),
-    (r"\bhanging\b|\bdown\b|\bdownwards?\b|\blowered\b|\bby (the|his|her|their) side", 0.0),
-)  # fmt: skip
-"""Of an arm: 0 hanging, 1 level, 2 raised."""
-LEANS: tuple[tuple[str, float], ...] = (
-    (r"horizontal|\blying\b", 3.0), (r"\bbent (forward|over|backward)", 2.0), (r"\blean", 1.0),
-    (r"\bupright\b|\bstraight\b|\bvertical\b", 0.0),
-)  # fmt: skip
-"""Of the torso: 0 upright to 3 horizontal."""
-SCALES: dict[str, dict[str, tuple[tuple[tuple[str, float], ...], float]]] = {
-    "torso": {"leaning": (LEANS, 2.0)},
-    **{f"{side}_arm": {"elbow": (BENT, 1.5), "height": (HIGH, 2.0)} for side in ("left", "right")},
-    **{f"{side}_leg": {"knee": (BENT, 1.5)} for side in ("left", "right")},
-}
-"""Part -> scale -> its patterns, and how far apart two places must be to contradict each other."""
+import numpy as np
+from jaxtyping import Float
+
+from alignhmr.core.language.agreement import Agreement, agreement
+from alignhmr.core.language.facts import PARTS
+from alignhmr.core.language.reading import read_parts
+from alignhmr.core.language.writing import caption_from_joints
+
+BELOW = 0.2
+"""Agreement of a part under which words and pose are said to disagree."""
 
 
 @dataclass(frozen=True)
-class Contradiction:
+class Disagreement:
     part: str
-    scale: str
+    agreement: float
     caption: str
     pose: str
-    apart: float
 
 
-def contradictions(captions: Mapping[str, str | None], pose: Mapping[str, str]) -> list[Contradiction]:
-    """Of one person: the caption's sentences by part, and those that the pose gives."""
-    found = []
-    for part, scales in SCALES.items():
-        said, meant = captions.get(part), pose.get(part)
-        if not said or not meant or "not visible" in said.lower():
-            continue
-        for scale, (patterns, least) in scales.items():
-            here, there = _place(said, patterns), _place(meant, patterns)
-            if here is not None and there is not None and abs(here - there) >= least:
-                found.append(Contradiction(part, scale, said, meant, abs(here - there)))
-    return found
+def said_codes(row: Mapping[str, Any]) -> dict[str, str]:
+    """Fact -> category of what a model said of the row's person; empty where no model did."""
+    if not str(row.get("caption_source") or "").startswith("vlm:"):
+        return {}
+    return read_parts({part: said for part, said in (row["captions"] or {}).items() if said}).codes
 
 
-def _place(sentence: str, patterns: tuple[tuple[str, float], ...]) -> float | None:
-    text = sentence.lower()
-    return next((value for pattern, value in patterns if re.search(pattern, text)), None)
+def agreement_of(row: Mapping[str, Any], joints_m: Float[np.ndarray, "hyps 24 3"]) -> Agreement | None:
+    """Of each hypothesis with the row's caption; None where nothing that can be checked was said."""
+    told = said_codes(row)
+    return agreement(told, joints_m) if told else None
+
+
+def disagreements_in(row: Mapping[str, Any]) -> list[Disagreement]:
+    """Parts in which the selected hypothesis is not as a model said, the worst first."""
+    joints = np.asarray(row["selected_joints_cam_m"]).reshape(1, -1, 3)
+    if (judged := agreement_of(row, joints)) is None:
+        return []
+    pose = caption_from_joints(joints[0])
+    found = [
+        Disagreement(part, float(value), row["captions"].get(part) or "", pose.get(part) or "")
+        for part, value in zip(PARTS, judged.parts[0], strict=True)
+        if value < BELOW
+    ]
+    return sorted(found, key=lambda one: one.agreement)

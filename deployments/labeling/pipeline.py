@@ -110,6 +110,7 @@ def _labelled(job: Job, pictures: ray.data.Dataset, ledger: ActorHandle) -> ray.
             "models_told": job.digests,
             "refine": config.refine,
             "ending": job.captioner.ending(),
+            "words": config.captions.words(),
         },
         **_pool(use.score, gpus_of(job.models, "score", use.score), use.images_per_block),
     )
@@ -132,7 +133,7 @@ def _rescored(job: Job, pictures: ray.data.Dataset, ledger: ActorHandle) -> ray.
         fn_constructor_args=[job.models, ledger],
         fn_constructor_kwargs={
             "hypotheses": config.hypotheses, "seed": config.seed, "limit_s": config.guard.limit_s,
-            "rule": config.pairs.rule(), "models_told": job.digests,
+            "rule": config.pairs.rule(), "models_told": job.digests, "words": config.captions.words(),
         },
         **_pool(use.score, gpus_of(job.models, "score", use.score), use.images_per_block),
     )  # fmt: skip

@@ -14,9 +14,12 @@ import numpy as np
 import pyarrow as pa
 from ray.actor import ActorHandle
 
+from alignhmr.core.language.agreement import WordRule, tie_broken
+from alignhmr.core.language.agreement import vetoed as vetoed_by
 from alignhmr.core.records import Recovery, drawn
 from alignhmr.core.scoring.preference import Abstention, MiningRule, mine_pairs
 from alignhmr.deployments.labeling.counting import counting
+from alignhmr.deployments.labeling.disagreement import agreement_of
 from alignhmr.deployments.labeling.failures import failure
 from alignhmr.deployments.labeling.guard import Guard
 from alignhmr.deployments.labeling.models import Models
@@ -124,12 +127,12 @@ class Score(_PersonStage):
     def __init__(
         self, models: Models, ledger: ActorHandle, *, hypotheses: int, seed: int, limit_s: float | None = None,
         rule: MiningRule | None = None, models_told: Mapping[str, str] | None = None, refine: str = "none",
-        ending: Callable[[pa.Table], pa.Table] | None = None,
+        ending: Callable[[pa.Table], pa.Table] | None = None, words: WordRule | None = None,
     ) -> None:  # fmt: skip
         """``refine`` as in ``LabelConfig``; ``ending`` is what a captioner does to scored rows."""
         super().__init__(models, ledger, hypotheses=hypotheses, seed=seed, limit_s=limit_s)
         self.rule, self.models_told, self.refine = rule or MiningRule(), models_told, refine
-        self.ending = ending
+        self.ending, self.words = ending, words or WordRule()
         self.schema = row_schema(hypotheses)
 
     def __call__(self, table: pa.Table) -> pa.Table:
@@ -152,10 +155,10 @@ class Score(_PersonStage):
         if self.refine != "none":
             said = row["captions"] if self.refine == "captions" else None
             refiner = self.recoverer.refiner(request.person, prompt_of(said), sight, hypotheses)
-        return self.columns_of(self.recoverer.judged(request, sight, hypotheses, refiner))
+        return self.columns_of(row, self.recoverer.judged(request, sight, hypotheses, refiner))
 
-    def columns_of(self, recovery: Recovery) -> Columns:
-        """The row's columns for this answer; an error's, where its numbers aren't finite."""
+    def columns_of(self, row: Row, recovery: Recovery) -> Columns:
+        """The row's columns for this answer about its person; an error's, where its numbers aren't finite."""
         columns = recovery_columns(recovery)
         for name in _FINITE:
             if not np.isfinite(columns[name]).all():
@@ -164,16 +167,22 @@ class Score(_PersonStage):
                 )
         if self.models_told is not None:
             columns["models"] = dict(self.models_told)
-        return columns | self._preferences(recovery)
+        return columns | self._preferences(row, recovery)
 
-    def _preferences(self, recovery: Recovery) -> Columns:
-        vetoed, hyps = self.recoverer.vetoes(recovery), recovery.hypotheses
+    def _preferences(self, row: Row, recovery: Recovery) -> Columns:
+        vetoed, hyps = dict(self.recoverer.vetoes(recovery)), recovery.hypotheses
+        scores, columns = hyps.scores, Columns()
+        if (found := agreement_of(row, hyps.joints_cam_m)) is not None:
+            columns["agreement"] = found.parts
+            if self.words.veto_below:
+                vetoed["caption"] = vetoed_by(found, below=self.words.veto_below)
+            scores = tie_broken(scores, found, self.words.tie_within)
         mined = mine_pairs(
-            hyps.scores, hyps.expected_error_mm, self.rule, vetoed=vetoed,
+            scores, hyps.expected_error_mm, self.rule, vetoed=vetoed,
             joints_m=hyps.joints_cam_m - hyps.joints_cam_m[:, :1], among=drawn(len(hyps)),
         )  # fmt: skip
         against = [[name for name, hit in vetoed.items() if hit[index]] for index in range(len(hyps))]
-        columns: Columns = {"vetoes": [",".join(names) or None for names in against]}
+        columns["vetoes"] = [",".join(names) or None for names in against]
         if isinstance(mined, Abstention):
             return columns | {"abstained": mined.reason}
         return columns | {"pairs": [vars(pair) for pair in mined]}

@@ -154,7 +154,7 @@ class Rescore(Score):
         bodies = stand(parameters, self.recoverer.body, sight, tensor(row["transl_cam_m"], 1, hyps, 3))
         request = self._request_of(person, camera, row["seed"], hyps)
         recovery = self.recoverer.judged(request, sight, bodies)
-        columns = self.columns_of(recovery)
+        columns = self.columns_of(row, recovery)
         if "error_code" in columns:
             return columns
         found = recovery.hypotheses

@@ -8,8 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from alignhmr.core.language.writing import caption_from_joints
-from alignhmr.deployments.labeling.disagreement import Contradiction, contradictions
+from alignhmr.deployments.labeling.disagreement import Disagreement, disagreements_in
 from alignhmr.deployments.labeling.exports import write_coco, write_npz
 from alignhmr.deployments.labeling.label_set import LabelSet
 from alignhmr.deployments.labeling.schema import ERROR_CODES
@@ -83,6 +82,7 @@ def _told(row: dict[str, Any]) -> str:
     ]
     for part, sentence in (row["captions"] or {}).items():
         lines.append(f"  {part}: {sentence or '-'}")
+    lines += [f"  {one.part} disagrees: by the pose, {one.pose}" for one in disagreements_in(row)]
     lines.append(
         f"  captions from {row['caption_source']}"
         + (f" ({row['caption_error']})" if row["caption_error"] else "")
@@ -93,8 +93,8 @@ def _told(row: dict[str, Any]) -> str:
 
 def disagreements(
     out: str, *, most: int = 20, console: Console | None = None
-) -> list[tuple[dict[str, Any], list[Contradiction]]]:
-    """People whose caption contradicts their pose, the most contradicted first; prints them."""
+) -> list[tuple[dict[str, Any], list[Disagreement]]]:
+    """People whose pose isn't as a model said, those in whom most isn't first; prints them."""
     console, labels = console or Console(), LabelSet(out)
     columns = [
         "uri",
@@ -105,17 +105,15 @@ def disagreements(
         "caption_source",
         "selected_joints_cam_m",
     ]
-    found: list[tuple[float, int, dict[str, Any], list[Contradiction]]] = []
+    found: list[tuple[float, int, dict[str, Any], list[Disagreement]]] = []
     judged = number = 0
     for row in labels.rows(columns):
         if row["error_code"] is not None or row["captions"] is None or row["caption_source"] == "pose":
             continue
         judged += 1
-        pose = caption_from_joints(row["selected_joints_cam_m"].reshape(-1, 3))
-        against = contradictions(row["captions"], pose)
-        if against:
+        if against := disagreements_in(row):
             number += 1
-            item = (sum(one.apart for one in against), number, row, against)
+            item = (sum(1 - one.agreement for one in against), number, row, against)
             (heapq.heappush if len(found) < most else heapq.heappushpop)(found, item)
     if not judged:
         console.print("no caption here was made by a model: those of the pose can't contradict it")
@@ -127,7 +125,7 @@ def disagreements(
     for _, _, row, against in ordered:
         console.print(f"{row['uri']} person {row['person_index']}", markup=False, highlight=False)
         for one in against:
-            text = f"  {one.part}, {one.scale}: caption {one.caption!r}, pose {one.pose!r}"
+            text = f"  {one.part} ({one.agreement:.2f}): caption {one.caption!r}, pose {one.pose!r}"
             console.print(text, markup=False, highlight=False)
     return [(row, against) for _, _, row, against in ordered]
 

@@ -107,6 +107,8 @@ def recovery_fields(hypotheses: int) -> list[pa.Field]:
         _field("hypothesis_keypoints_px", _numbers(m * _K * 2), "each hypothesis' keypoints, projected"),
         _field("selected", pa.int32(), "index of the answer: the last, a mean body, of 8 or more, else the best"),
         _field("selected_joints_cam_m", _numbers(_J * 3), "joints of the selected hypothesis"),
+        _field("agreement", _numbers(m * len(PARTS)), "of each hypothesis with what a model's caption says of each"
+               " part, 0..1; NaN of a part of which it says nothing; null without such a caption"),
         _field("joint_spread_mm", _numbers(_J), "standard deviation over the hypotheses, root-relative"),
         _field("error_interval_mm", _numbers(2), "90 % interval of the selected one's MPJPE; null if not calibrated"),
         _field("joint_error_mm", _numbers(_J * 3), "expected error and its 90 % interval; null if not calibrated"),

@@ -18,7 +18,7 @@ from alignhmr.core.language.writing import caption_from_joints
 from alignhmr.deployments.labeling import rows_command
 from alignhmr.deployments.labeling.config import load_config
 from alignhmr.deployments.labeling.costs import add_use, cost, stage_use
-from alignhmr.deployments.labeling.disagreement import contradictions
+from alignhmr.deployments.labeling.disagreement import disagreements_in
 from alignhmr.deployments.labeling.output import Output
 from alignhmr.deployments.labeling.report import write_report
 from alignhmr.deployments.labeling.schema import row_schema, table_from_rows
@@ -134,17 +134,21 @@ def test_a_row_that_is_not_there_or_not_one_is_said(run, console, tmp_path):
 def test_captions_that_contradict_the_pose_are_listed(run, console):
     ((row, against),) = rows_command.disagreements(run.out, console=console)
     assert row["uri"] == "/photos/1.jpg"
-    assert {(one.part, one.scale) for one in against} == {("left_arm", "height"), ("right_leg", "knee")}
+    assert {one.part for one in against} == {"left_arm", "right_leg"}
     assert "1 of 3 captioned people" in console.file.getvalue()
 
 
 def test_a_pose_does_not_contradict_itself_and_vague_words_contradict_nobody():
+    row = {"selected_joints_cam_m": standing().reshape(-1), "caption_source": "vlm:test"}
     pose = caption_from_joints(standing())
-    assert contradictions(pose, pose) == []
-    assert contradictions(dict.fromkeys(PARTS, "It is relaxed."), pose) == []
-    assert contradictions({"left_leg": "The left leg is not visible, fully bent."}, pose) == []
-    (one,) = contradictions({"torso": "The torso is horizontal."}, pose)
-    assert (one.part, one.scale) == ("torso", "leaning")
+
+    def said(captions: dict[str, str]) -> list[str]:
+        return [one.part for one in disagreements_in({**row, "captions": captions})]
+
+    assert said(pose) == [] and said(dict.fromkeys(PARTS, "It is relaxed.")) == []
+    assert said({"left_leg": "The left leg is not visible."}) == []
+    assert said({**pose, "torso": "The torso is horizontal."}) == ["torso"]
+    assert disagreements_in({**row, "caption_source": "pose", "captions": {"torso": "Horizontal."}}) == []
 
 
 def test_coco_json_is_whole_and_keeps_the_places(run, console, tmp_path):
