@@ -38,11 +38,13 @@ _HEAD = 32
 _PIECES = 512
 """Pieces of ordinary text, bytes among them."""
 _LONGEST = 4096
+_OFTEN = 1000
+"""So that words which stand in every conversation are one token each."""
 
 
 @dataclass(frozen=True)
 class StarterVlmConfig:
-    picture_px: int = 168
+    picture_px: int = 112
     """Side of the pictures; a multiple of ``CELL_PX``."""
     vision_width: int = 128
     """Multiples of 32, as is ``width``."""
@@ -84,7 +86,8 @@ def starter_tokenizer() -> "PreTrainedTokenizerFast":
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
-    tokenizer.train_from_iterator([PROMPT, answer_of({}), *_sentences()], trainer)
+    often = ["user", "assistant"] * _OFTEN
+    tokenizer.train_from_iterator([PROMPT, answer_of({}), *_sentences(), *often], trainer)
     tokenizer.add_tokens([AddedToken(text, normalized=False) for text in (PROMPT, *answer_tokens())])
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
