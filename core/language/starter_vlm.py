@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
+from torch import nn
 
 from alignhmr.core.errors import InputError
 from alignhmr.core.language.captions import PROMPT, UNKNOWN, answer_of, asked
@@ -38,6 +39,7 @@ _HEAD = 32
 _PIECES = 512
 """Pieces of ordinary text, bytes among them."""
 _LONGEST = 4096
+_EMBEDDING_STD = 0.1
 _OFTEN = 1000
 """So that words which stand in every conversation are one token each."""
 
@@ -168,10 +170,27 @@ def starter_vlm(config: StarterVlmConfig, seed: int = 0) -> "Qwen2VLForCondition
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = Qwen2VLForConditionalGeneration(whole)
+        _scale(model)
     assert model.generation_config is not None
     model.generation_config.eos_token_id = ids["<|im_end|>"]
     model.generation_config.pad_token_id = ids["<|endoftext|>"]
     return model.float()
+
+
+def _scale(model: nn.Module) -> None:
+    """New weights whose layers keep the size of what goes through them.
+
+    The architecture's own deviation of 0.02 is meant for thousands of channels. With a hundred, pictures fade on their
+    way: the model learns to answer what is frequent, and for 12,000 people never looks.
+    """
+    for module in model.modules():
+        if isinstance(module, nn.Embedding):
+            nn.init.normal_(module.weight, std=_EMBEDDING_STD)
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Linear | nn.Conv3d) and not name.endswith(
+            "lm_head"
+        ):  # which is the embedding
+            nn.init.normal_(module.weight, std=module.weight[0].numel() ** -0.5)
 
 
 def _sentences() -> list[str]:

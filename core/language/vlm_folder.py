@@ -63,7 +63,9 @@ def load_vlm(folder: str | Path) -> tuple[Any, Any]:
     CaptionerError where the folder holds no model that answers about pictures.
     """
     from transformers import AutoModelForImageTextToText, AutoProcessor
+    from transformers.utils import logging
 
+    logging.disable_progress_bar()
     folder = Path(folder).expanduser()
     if not folder.is_dir():
         raise CaptionerError(f"there is no model folder {folder}; give the folder of a downloaded model")
@@ -82,15 +84,16 @@ def load_vlm(folder: str | Path) -> tuple[Any, Any]:
 
 def save_vlm(folder: Path, model: Any, processor: Any, info: CheckpointInfo, dtype: torch.dtype) -> str:
     """Writes model, processor and ``ABOUT``; returns the SHA-256 of the weights. Never leaves half a folder."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
     partial = folder.with_name(folder.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    before = model.config.dtype
-    model.config.dtype = dtype
-    try:
-        model.save_pretrained(partial, state_dict=_as(model, dtype))
-    finally:
-        model.config.dtype = before
+    model.save_pretrained(partial, state_dict=_as(model, dtype))
+    config = json.loads((partial / "config.json").read_text())
+    config["dtype"] = str(dtype).removeprefix("torch.")
+    (partial / "config.json").write_text(json.dumps(config, indent=2) + "\n")
     processor.save_pretrained(partial)
     (partial / ABOUT).write_text(json.dumps(asdict(info), indent=1, sort_keys=True) + "\n")
     for file in partial.iterdir():

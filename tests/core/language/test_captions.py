@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,10 +15,12 @@ from alignhmr.core.language.captions import (
     SCHEMA,
     SCHEMA_VERSION,
     UNKNOWN,
+    answer_of,
+    answered,
     asked,
     parse,
 )
-from alignhmr.core.language.facts import FACTS
+from alignhmr.core.language.facts import BY_NAME, FACTS
 from alignhmr.core.language.posecodes import PARTS
 
 WHOLE = {part: f"The {part.replace('_', ' ')} is straight." for part in PARTS}
@@ -246,3 +249,34 @@ def test_what_is_asked_is_what_a_short_description_tells():
     names = [fact.name for part in PARTS for fact in asked(part)]
     assert len(names) == len(set(names)) and {fact.name for fact in FACTS} >= set(names)
     assert AGAIN <= set(REASONS)
+
+
+def _random_answer(rng: np.random.Generator) -> dict[str, str]:
+    facts = [fact for part in PARTS for fact in asked(part)]
+    return {fact.name: str(rng.choice(fact.scale.names)) for fact in facts}
+
+
+def test_a_whole_answer_is_valid_and_read_as_it_was_meant():
+    jsonschema = pytest.importorskip("jsonschema")
+    rng = np.random.default_rng(3)
+    for _ in range(30):
+        codes = _random_answer(rng)
+        unseen = [part for part in PARTS if rng.random() < 0.2]
+        answer = answer_of(codes, unseen, {"head": "It looks down."})
+        jsonschema.validate(json.loads(answer), SCHEMA)
+        meant = {name: category for name, category in codes.items() if BY_NAME[name].part not in unseen}
+        assert answered(answer) == meant
+        said = parse(answer)
+        assert said.reason in (None, "contradiction") and set(said.sentences) == set(PARTS)
+        loud = {n: c for n, c in meant.items() if c not in BY_NAME[n].scale.silent}
+        if said.reason is None:
+            assert said.codes.items() >= loud.items()
+        assert all("not visible" in said.sentences[part] for part in unseen if part != "head")
+
+
+def test_codes_of_nonsense_are_none():
+    for text in ("", "no", "{", '{"head": "bowed"}', '{"left_arm": {"elbow": "very bent"}}'):
+        assert answered(text) == {}
+    assert answered('{"left_arm": {"elbow": "straight", "touch_head": "away"}}') == {
+        "left_elbow": "straight", "left_touch_head": "away",
+    }  # fmt: skip

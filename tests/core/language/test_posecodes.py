@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from alignhmr.core.body.model import BodyModel
 from alignhmr.core.body.skeleton import JOINT_MIRROR, JOINTS
 from alignhmr.core.geometry.rotations import axis_angle_to_matrix
-from alignhmr.core.language.facts import BY_NAME, FACTS, INDEX, NAMES, PARTS, SCALES, mirrored
+from alignhmr.core.language.facts import BY_NAME, FACTS, INDEX, MOST, NAMES, PARTS, SCALES, mirrored
 from alignhmr.core.language.measures import measure
-from alignhmr.core.language.posecodes import Posecodes, posecodes, said, said_mask
+from alignhmr.core.language.posecodes import Posecodes, moot, posecodes, said, said_mask
 
 BODY = BodyModel.load()
 TO_CAMERA = torch.diag(torch.tensor([1.0, -1.0, -1.0]))
@@ -162,6 +162,10 @@ def test_what_is_said_in_a_batch_is_what_is_said_one_by_one(random_joints):
     for index in range(200):
         names = {fact.name for fact, told in zip(FACTS, mask[index], strict=True) if told}
         assert names == set(said(codes[index].categories()))
+    loud = np.array([[c not in fact.scale.silent for c in fact.scale.names] + [True] * (MOST - len(fact.scale.names))
+                     for fact in FACTS])  # fmt: skip
+    assert (mask == (loud[np.arange(len(FACTS)), codes.codes] & ~moot(codes.codes))).all()
+    assert moot(codes.codes).any()
 
 
 @pytest.mark.slow

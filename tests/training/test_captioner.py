@@ -1,0 +1,178 @@
+"""What a captioner learns from: whole true answers about what can be seen, and nothing of the question."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from alignhmr.core.language.captions import UNKNOWN, answered, parse
+from alignhmr.core.language.facts import BY_NAME, FACTS, PARTS
+from alignhmr.core.language.posecodes import moot, posecodes
+from alignhmr.core.language.starter_vlm import StarterVlmConfig, starter_processor, starter_vlm
+from alignhmr.core.synthetic.motion import load_clips
+from alignhmr.core.synthetic.poses import PoseMix
+from alignhmr.deployments import torchvision_shim
+from alignhmr.training.augmentation import AS_IT_IS
+from alignhmr.training.base_batches import MixedBatches, ObservationBatches, PictureBatches
+from alignhmr.training.base_run import samplers
+from alignhmr.training.captioner import (
+    ASKED,
+    IGNORED,
+    CaptionBatches,
+    CaptionStep,
+    Truths,
+    answers_about,
+    caption_batch,
+    codes_told,
+    conversation,
+    evaluate,
+    most_frequent,
+    pictures_of,
+)
+from alignhmr.training.mixture import Mixture
+
+TINY = StarterVlmConfig(
+    56, vision_width=32, vision_blocks=1, vision_feed=2, width=64, blocks=2, feed_forward=128
+)
+SIDE = TINY.picture_px
+
+
+@pytest.fixture(scope="module")
+def processor():
+    torchvision_shim.install()
+    return starter_processor(SIDE)
+
+
+@pytest.fixture(scope="module")
+def simulated(body, clips):
+    return samplers(body, load_clips(clips), PoseMix())[0]
+
+
+@pytest.fixture(scope="module")
+def people(simulated):
+    return simulated.sample(12, torch.Generator().manual_seed(0))
+
+
+def test_what_is_learned_is_the_answer_and_its_end_alone(processor, people):
+    answers = Truths.of(people).answers()
+    batch = caption_batch(processor, pictures_of(people, SIDE, draw=True), answers)
+    for row, answer in enumerate(answers):
+        learned = batch.labels[row][batch.labels[row] != IGNORED]
+        assert processor.tokenizer.decode(learned) == answer + processor.tokenizer.eos_token
+        whole = batch.inputs["input_ids"][row]
+        assert torch.equal(whole[batch.labels[row] != IGNORED], learned)
+    texts = Truths.of(people).answers(texts=True)
+    batch = caption_batch(processor, pictures_of(people, SIDE, draw=True), texts)
+    assert (batch.inputs["attention_mask"] == 0).any(), "answers with free text have several lengths"
+    assert (batch.labels[batch.inputs["attention_mask"] == 0] == IGNORED).all()
+    for row, answer in enumerate(texts):
+        learned = batch.labels[row][batch.labels[row] != IGNORED]
+        assert processor.tokenizer.decode(learned) == answer + processor.tokenizer.eos_token
+        assert not parse(answer).contradictions
+
+
+def test_the_loss_is_the_mean_over_the_answers_tokens(processor, people):
+    batch = caption_batch(processor, pictures_of(people, SIDE, draw=True), Truths.of(people).answers())
+    model = starter_vlm(TINY).eval()
+    loss, told = CaptionStep(model)(batch, 0)
+    with torch.no_grad():
+        chances = model(**batch.inputs).logits.double().log_softmax(-1)
+    losses, right = [], []
+    for row in range(len(people)):
+        for place in range(1, batch.labels.shape[1]):
+            if (wanted := int(batch.labels[row, place])) != IGNORED:
+                losses.append(-float(chances[row, place - 1, wanted]))
+                right.append(int(chances[row, place - 1].argmax()) == wanted)
+    assert float(loss.detach()) == pytest.approx(np.mean(losses), rel=1e-4)
+    assert told["accuracy"] == pytest.approx(np.mean(right))
+
+
+def test_hidden_parts_and_facts_without_meaning_are_unknown(people):
+    visible = people.visible.clone()
+    hand = [18, 20, 22]  # the left elbow, wrist and hand
+    visible[0, hand] = False
+    visible[1, hand[:2]] = False
+    seen = replace(people, visible=visible)
+    truths = Truths.of(seen)
+    assert truths.unseen[0] == ("left_arm",) and truths.unseen[1] == ()
+    codes = posecodes(people.joints_m.numpy())
+    without = moot(codes.codes)
+    for row, answer in enumerate(truths.answers()):
+        said = answered(answer)
+        for index in ASKED:
+            fact = FACTS[index]
+            if fact.part in truths.unseen[row] or without[row, index]:
+                assert fact.name not in said
+            else:
+                assert said[fact.name] == fact.scale.names[codes.codes[row, index]]
+    assert f'"left_arm":{{"upper_arm":"{UNKNOWN}"' in truths.answers()[0]
+
+
+def test_who_has_no_picture_is_drawn_on_black(people):
+    plain = pictures_of(people, SIDE, draw=False)
+    assert plain.shape == (12, SIDE, SIDE, 3) and not plain.any()
+    drawn = pictures_of(people, SIDE, draw=True)
+    assert (drawn.reshape(12, -1).max(1) > 100).all() and (drawn == 0).mean() > 0.5
+    flat = replace(people, detector_3d_m=torch.zeros_like(people.detector_3d_m))
+    assert not np.array_equal(pictures_of(flat, SIDE, draw=True), drawn), "depth shades what is drawn"
+
+
+def test_a_workers_share_is_its_rows_of_the_whole(processor, simulated, body, made, tmp_path):
+    made.write_people(tmp_path / "wild", made.seen_people(body, 8), domain="wild", split="train", seed=0)
+
+    def batches(rank: int, world: int) -> CaptionBatches:
+        mixture = Mixture([(str(tmp_path / "wild"), 1.0)])
+        shown = PictureBatches(mixture, body, 4, SIDE, AS_IT_IS)
+        people = MixedBatches(ObservationBatches(simulated, 4, 7, rank, world), shown)
+        return CaptionBatches(people, processor, SIDE, True, False)
+
+    whole, parts = batches(0, 1)(3), [batches(rank, 2)(3) for rank in range(2)]
+    for rank, part in enumerate(parts):
+        rows = [2 * rank, 2 * rank + 1, 4 + 2 * rank, 5 + 2 * rank]
+        assert torch.equal(part.labels, whole.labels[rows])
+        patches = len(whole.inputs["pixel_values"]) // 8
+        pixels = whole.inputs["pixel_values"].reshape(8, patches, -1)[rows]
+        assert torch.equal(part.inputs["pixel_values"].reshape(4, patches, -1), pixels)
+
+
+@pytest.mark.slow
+def test_a_few_people_are_learned_by_heart(processor, people):
+    few = people.take(slice(0, 6))
+    pictures, answers = pictures_of(few, SIDE, draw=True), Truths.of(few).answers()
+    batch, model = caption_batch(processor, pictures, answers), starter_vlm(TINY)
+    step = CaptionStep(model.train())
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    for _ in range(300):
+        loss, told = step(batch, 0)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert told["accuracy"] > 0.99
+    assert answers_about(model.eval(), processor, pictures, at_once=4) == answers
+    figures = evaluate(model, processor, few, SIDE, draw=True)
+    assert figures["macro_f1"] == 1.0 and figures["valid_json"] == 1.0
+    assert 0 < figures["majority_macro_f1"] < 0.9
+    other = evaluate(model, processor, people.take(slice(6, 12)), SIDE, draw=True)
+    assert other["macro_f1"] < 1.0
+
+
+def test_answers_are_read_as_numbers_and_the_most_frequent_is_what_it_says(people):
+    truths = Truths.of(people)
+    true, counted = truths.codes[:, ASKED], truths.told[:, ASKED]
+    told = codes_told(truths.answers())
+    assert (told[counted] == true[counted]).all() and (told[~counted] == -1).all()
+    assert (codes_told(["no JSON at all"]) == -1).all()
+    most = most_frequent(true, counted)
+    for column in range(true.shape[1]):
+        values = true[counted[:, column], column].tolist()
+        assert values.count(most[0, column]) == max(map(values.count, values))
+
+
+def test_a_conversation_ends_where_the_model_is_to_answer(processor):
+    begun = conversation(processor, None)
+    assert (
+        begun.endswith("<|im_start|>assistant\n")
+        and conversation(processor, "yes") == begun + "yes<|im_end|>"
+    )
+    assert {BY_NAME[FACTS[index].name].part for index in ASKED} == set(PARTS)
