@@ -4,7 +4,6 @@ Without a model to begin with, it is the starter's architecture with new weights
 it or by a change of low rank.
 """
 
-import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,7 +34,7 @@ from alignhmr.training.course import Course, Judged
 from alignhmr.training.forms import halved
 from alignhmr.training.held_out import HeldOut
 from alignhmr.training.loop import Step, Trainer
-from alignhmr.training.low_rank import adapt, merge
+from alignhmr.training.low_rank import adapt, merged
 from alignhmr.training.mixture import Mixture, OpenLocation, local_folder
 from alignhmr.training.prefetch import made_ahead
 from alignhmr.training.workplace import Workplace
@@ -175,10 +174,9 @@ class VlmFolder:
     suffix = ""
 
     def shipped(self, module: nn.Module) -> nn.Module:
-        model = copy.deepcopy(module)
-        merge(model)
-        if self.rounded:
-            model.load_state_dict(halved(model))
+        model = type(module)(module.config)  # pyright: ignore[reportCallIssue]
+        state = merged(module)
+        model.load_state_dict(halved(state) if self.rounded else state)
         return model.eval().requires_grad_(False)
 
     def write(self, path: Path, model: nn.Module, info: CheckpointInfo, *, half: bool) -> str:

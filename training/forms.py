@@ -1,11 +1,12 @@
 """In what form weights are kept: most models as one file, a vision-language model as a folder that others can read."""
 
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from torch import nn
+from torch import Tensor, nn
 
 from alignhmr.core.checkpoints import CheckpointInfo, load_checkpoint, read_info, save_checkpoint
 
@@ -44,7 +45,7 @@ class OneFile:
 
     def shipped(self, module: nn.Module) -> nn.Module:
         model = type(module)(self.config)
-        model.load_state_dict(halved(module))
+        model.load_state_dict(halved(module.state_dict()))
         return model.eval().requires_grad_(False)
 
     def write(self, path: Path, model: nn.Module, info: CheckpointInfo, *, half: bool) -> str:
@@ -57,11 +58,10 @@ class OneFile:
         return path.with_suffix(".md")
 
 
-def halved(module: nn.Module) -> dict[str, Any]:
-    """The module's state, rounded to float16."""
+def halved(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A module's state, rounded to float16."""
     return {
-        name: value.half().float() if value.is_floating_point() else value
-        for name, value in module.state_dict().items()
+        name: value.half().float() if value.is_floating_point() else value for name, value in state.items()
     }
 
 

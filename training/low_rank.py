@@ -47,6 +47,22 @@ def merge(module: nn.Module) -> None:
             parametrize.remove_parametrizations(layer, "weight", leave_parametrized=True)
 
 
+@torch.no_grad()
+def merged(module: nn.Module) -> dict[str, Tensor]:
+    """The state of the module as ``merge`` would leave it, which itself learns on.
+
+    (A copy of an adapted module can't be merged: torch takes the change away from the class that both have.)
+    """
+    layers = {
+        f"{name}.weight": layer.weight
+        for name, layer in module.named_modules()
+        if isinstance(layer, nn.Linear) and parametrize.is_parametrized(layer, "weight")
+    }
+    mark = ".parametrizations."
+    kept = {name: value for name, value in module.state_dict().items() if mark not in name}
+    return kept | {name: value.detach().clone() for name, value in layers.items()}
+
+
 class _Change(nn.Module):
     """W -> W + alpha / rank * U D."""
 
