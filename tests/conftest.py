@@ -34,17 +34,30 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("ray")
 
 
-@pytest.fixture(scope="session")
-def prepared_people() -> ModuleType:
-    """The functions of ``prepared_people.py``."""
-    spec = importlib.util.spec_from_file_location(
-        "prepared_people", Path(__file__).parent / "prepared_people.py"
-    )
+def _module_beside(name: str) -> ModuleType:
+    """A module of this folder, by path: the tests are not a package that can be imported from everywhere."""
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).parent / f"{name}.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="session")
+def prepared_people() -> ModuleType:
+    """The functions of ``prepared_people.py``."""
+    return _module_beside("prepared_people")
+
+
+@pytest.fixture(scope="session")
+def tiny_vlm(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a vision-language model with random weights, as somebody else's. Whoever changes it, changes a copy."""
+    from alignhmr.deployments import torchvision_shim
+
+    torchvision_shim.install()
+    folder = tmp_path_factory.mktemp("models") / "tiny-qwen2-vl"
+    return _module_beside("tiny_vlm").make_tiny_vlm(folder)
 
 
 @pytest.fixture(scope="session")

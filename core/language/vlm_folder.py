@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
 
 from alignhmr.core.checkpoints import FORMAT_VERSION, SHIPPED, CheckpointInfo
@@ -74,7 +75,7 @@ def load_vlm(folder: str | Path) -> tuple[Any, Any]:
         model = AutoModelForImageTextToText.from_pretrained(
             str(folder), local_files_only=True, dtype=torch.float32
         )
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
         reason = " ".join(str(error).split())[:160]
         raise CaptionerError(
             f"the vision-language model in {folder} can't be used: {reason}; download it again"

@@ -15,8 +15,8 @@ from alignhmr.deployments import cli
 
 RUNNER = CliRunner()
 COMMANDS = [
-    "label", "synth", "prepare", "serve", "predict", "demo", "assets", "improve", "find", "train base",
-    "train scorer", "train text-pose", "train dpo", "train group", "train sft", "body import", "body export",
+    "label", "synth", "prepare", "serve", "predict", "demo", "assets", "improve", "find", "caption", "train base",
+    "train scorer", "train text-pose", "train captioner", "train dpo", "train group", "train sft", "body import", "body export",
     "rows count", "rows show", "rows disagreements", "rows export",
 ]  # fmt: skip
 
@@ -119,6 +119,9 @@ def test_debug_shows_the_traceback_wherever_it_stands(run, failing, monkeypatch,
         (["predict", "a.jpg", "-o", "out", "--focal", "-5"], "Input should be"),
         (["predict", "a.jpg", "-o", "out", "--threads", "0"], "Input should be"),
         (["predict", "a.jpg", "-o", "out", "--text"], "requires an argument"),
+        (["caption"], "Missing argument"),
+        (["caption", "a.jpg", "--max-tokens", "0"], "Input should be"),
+        (["caption", "a.jpg", "--detector", "yolo"], "rtdetr-vitpose:DETECTOR,POSE"),
         (["label", "photos"], "--out"),
         (["label", "photos", "--out", "rows", "--limit", "0"], "Input should be"),
         (["label", "photos", "--out", "rows", "--device", "tpu"], "auto, cpu, cuda or cuda:N"),
@@ -158,6 +161,42 @@ def test_train_base_passes_everything_on(run, monkeypatch) -> None:
         "seed": 4, "resume": True, "overwrite": True, "mlflow": "file:m", "device": "cpu", "body": "open",
         "config": None, "looks": None, "makers": None,
     }  # fmt: skip
+
+
+def test_train_captioner_passes_everything_on(run, monkeypatch) -> None:
+    told: list[tuple] = []
+    monkeypatch.setattr(
+        "alignhmr.deployments.model_training.run_captioner",
+        lambda *given, **named: told.append((given, named)),
+    )
+    words = "train captioner --out o --data a=2 --held-out t --workers 2 --init m --preset full --makers 3"
+    code, _, _ = run(
+        *words.split(), *"--minutes 3 --seed 4 --resume --overwrite --mlflow file:m --device cpu".split()
+    )
+    [((launch,), named)] = told
+    assert code == 0 and named == {"init": "m"}
+    assert vars(launch) == {
+        "preset": "full", "out": Path("o"), "data": ["a=2"], "held_out": "t", "workers": 2, "minutes": 3.0,
+        "seed": 4, "resume": True, "overwrite": True, "mlflow": "file:m", "device": "cpu", "body": "open",
+        "config": None, "looks": None, "makers": 3,
+    }  # fmt: skip
+
+
+def test_caption_passes_everything_on(run, monkeypatch) -> None:
+    told: list[tuple] = []
+    monkeypatch.setattr(
+        "alignhmr.deployments.caption_one.run", lambda *given, **named: told.append((given, named))
+    )
+    code, _, _ = run(*"caption a.jpg b.jpg --model m --device cpu --max-tokens 9 --keep k --json".split())
+    assert code == 0 and told == [
+        (
+            ([Path("a.jpg"), Path("b.jpg")],),
+            {
+                "model": "m", "detector": "blazepose", "device": "cpu", "max_tokens": 9, "keep": Path("k"),
+                "as_json": True,
+            },
+        )
+    ]  # fmt: skip
 
 
 def test_sigterm_is_as_ctrl_c_and_afterwards_is_whose_it_was(run, monkeypatch) -> None:

@@ -1,4 +1,4 @@
-"""`alignhmr train base|scorer`: what is refused before anything runs, when a run goes on, and all of it on Ray."""
+"""`alignhmr train base|scorer|captioner`: what is refused before anything runs, when a run goes on, and all of it on Ray."""
 
 import io
 import json
@@ -12,9 +12,10 @@ from rich.console import Console
 
 from alignhmr.core.body.model import BodyModel
 from alignhmr.core.checkpoints import file_digest, load_checkpoint, read_info, resolve
-from alignhmr.core.errors import AcceleratorError, CompatibilityError, InputError, SetupError
+from alignhmr.core.errors import AcceleratorError, CaptionerError, CompatibilityError, InputError, SetupError
+from alignhmr.core.language.vlm_folder import Shown, load_vlm, read_folder_info, shown_to, weights_digest
 from alignhmr.deployments import model_training
-from alignhmr.deployments.model_training import Launch, parse_part, run_base, run_scorer
+from alignhmr.deployments.model_training import Launch, parse_part, run_base, run_captioner, run_scorer
 from alignhmr.training import fit
 
 SIZES = {
@@ -75,7 +76,8 @@ def no_ray(monkeypatch, tmp_path) -> None:
     """The command is stopped where Ray would begin, as if something had been committed."""
 
     def stop() -> None:
-        committed = tmp_path / "out" / "base-starter.unfinished" / "run" / "checkpoint"
+        [unfinished] = (tmp_path / "out").glob("*.unfinished")
+        committed = unfinished / "run" / "checkpoint"
         committed.mkdir(parents=True, exist_ok=True)
         (committed / "state.safetensors").touch()
         raise Stopped
@@ -223,3 +225,100 @@ def test_a_scorer_by_two_workers(folders, ray_session, prepared_people, tmp_path
     assert -1 <= info.metrics["srcc_group"] <= 1
     assert "srcc_group" in console.file.getvalue()  # type: ignore[attr-defined]
     assert (tmp_path / "out" / "scorer-starter.md").exists()
+
+
+CAPTIONER = {
+    "model": {
+        "picture_px": 56, "vision_width": 32, "vision_blocks": 1, "vision_feed": 2, "width": 32, "blocks": 1,
+        "feed_forward": 64,
+    },
+    "loop": {"steps": 6, "report_every": 2, "warmup_steps": 1}, "batch_size": 2, "sightings": 4,
+    "evaluation": {"every": 4, "people": 5, "hypotheses": 1}, "save_every": 4,
+}  # fmt: skip
+
+
+@pytest.fixture
+def teach(folders, tmp_path) -> Callable[..., dict]:
+    """`alignhmr train captioner` on a tiny model; ``out`` is a folder of the test's."""
+
+    def run(*, recipe: dict | None = None, init: str | None = None, console=None, **options) -> dict:
+        (tmp_path / "tiny.yaml").write_text(yaml.safe_dump({"captioner": CAPTIONER | (recipe or {})}))
+        given = {
+            "data": [str(folders / "wild")], "held_out": str(folders / "test"), "device": "cpu",
+            "config": tmp_path / "tiny.yaml", "out": tmp_path / "out", **options,
+        }  # fmt: skip
+        return run_captioner(Launch("starter", **given), init=init, console=console)
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "words"),
+    [
+        ({"init": "none"}, CaptionerError, "there is no model folder .*none"),
+        ({"workers": 4, "recipe": {"sightings": 6}}, InputError, "can't be shared evenly by 4 workers"),
+        ({"recipe": {"model": CAPTIONER["model"] | {"picture_px": 60}}}, InputError, "captioner.model.picture_px"),
+        ({"recipe": {"precision": "int4"}}, InputError, "captioner.precision"),
+        ({"resume": True}, InputError, "no unfinished run in .*; start without --resume"),
+    ],
+)  # fmt: skip
+def test_a_captioner_that_can_not_be_taught_is_told_before_anything_is_written(
+    options, error, words, teach, no_ray, tmp_path
+):
+    with pytest.raises(error, match=words):
+        teach(**options)
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_unfinished_captioner_began_with_a_folder_and_goes_on_only_as_it_began(teach, no_ray, tmp_path):
+    with pytest.raises(Stopped):
+        teach(seed=2)
+    first = tmp_path / "out" / "captioner-starter.unfinished" / "first"
+    model, _ = load_vlm(first)
+    begun = weights_digest(first)
+    assert model.config.text_config.hidden_size == 32 and read_folder_info(first).kind == "captioner"
+    assert json.loads((first / "config.json").read_text())["dtype"] == "float32", "as exact as it learns"
+    with pytest.raises(InputError, match=r"hasn't ended; go on with --resume, begin anew with --overwrite"):
+        teach()
+    with pytest.raises(CompatibilityError, match="began with another seed"):
+        teach(resume=True, seed=3)
+    with pytest.raises(CompatibilityError, match="began with another recipe"):
+        teach(resume=True, seed=2, recipe={"texts": True})
+    with pytest.raises(Stopped):
+        teach(resume=True, seed=2)
+    assert weights_digest(first) == begun
+    with pytest.raises(Stopped):
+        teach(overwrite=True, seed=3)
+    assert weights_digest(first) != begun
+
+
+@pytest.mark.ray
+@pytest.mark.timeout(300)
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_a_captioner_is_taught_by_two_workers_and_then_tuned(teach, ray_session, tmp_path):
+    console = Console(file=io.StringIO(), width=160)
+    made = teach(workers=2, seed=4, console=console)
+    out = tmp_path / "out"
+    folder = out / "captioner-starter"
+    assert {path.name for path in out.iterdir()} == {"captioner-starter", "tensorboard"}
+    assert made["checkpoint"] == str(folder) and made["sha256"] == weights_digest(folder)
+    info = read_folder_info(folder)
+    assert (made["steps"], made["step"], made["metrics"]) == (6, 6, info.metrics)
+    assert set(info.metrics) == {"macro_f1", "majority_macro_f1", "valid_json"}
+    assert info.recipe["seed"] == 4 and info.recipe["judged_by"]["people"] == 5
+    model, _ = load_vlm(folder)
+    assert model.config.text_config.hidden_size == 32 and shown_to(folder) == Shown(True, 56)
+    card = (folder / "README.md").read_text()
+    assert made["sha256"] in card and "preset starter, seed 4" in card
+    told = console.file.getvalue()  # type: ignore[attr-defined]
+    for words in ("judged by 5 held-out people; 2 x cpu", "macro_f1", str(folder / "README.md")):
+        assert words in told
+    # What came of it can be tuned, and is then another.
+    again = teach(
+        out=tmp_path / "tuned", init=str(folder), recipe={"rank": 2, "texts": True}, console=console
+    )
+    assert (
+        read_folder_info(Path(again["checkpoint"])).recipe["init"] == f"captioner-starter:{made['sha256']}"
+    )
+    assert again["sha256"] != made["sha256"]

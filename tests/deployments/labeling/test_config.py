@@ -5,6 +5,7 @@ from dataclasses import asdict
 import pytest
 
 from alignhmr.core.errors import InputError
+from alignhmr.core.language.vlm_folder import Shown
 from alignhmr.core.scoring.preference import MiningRule
 from alignhmr.deployments.labeling.config import load_config
 from alignhmr.deployments.presets import preset_names
@@ -88,3 +89,27 @@ def test_larger_presets_hold_pools_that_grow():
         use = load_config(name).resources
         for stage in (use.people, use.recover, use.score):
             assert stage.most > stage.workers, name
+
+
+@pytest.mark.parametrize(
+    ("drawn", "learned", "shown"),
+    [
+        ("auto", None, Shown(False, 300)),
+        ("auto", Shown(True, 112), Shown(True, 112)),
+        ("auto", Shown(False, 224), Shown(False, 224)),
+        (True, None, Shown(True, 300)),
+        (True, Shown(False, 112), Shown(True, 300)),
+        (False, Shown(True, 112), Shown(False, 300)),
+    ],
+)
+def test_people_are_shown_as_was_learned_unless_something_else_is_said(drawn, learned, shown):
+    captions = load_config(overrides={"captions.drawn": drawn, "captions.max_side_px": 300}).captions
+    assert captions.shown(learned) == shown
+
+
+def test_how_people_are_shown_is_auto_or_yes_or_no():
+    assert all(
+        load_config(name).captions.drawn == "auto" for name in preset_names("alignhmr.deployments.labeling")
+    )
+    with pytest.raises(InputError, match=r"captions\.drawn.* is 'perhaps'"):
+        load_config(overrides={"captions.drawn": "perhaps"})

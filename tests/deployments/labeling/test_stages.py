@@ -1,22 +1,17 @@
-"""The stages called as they are, without Ray: seeds, crops, and who is to blame in a batch."""
+"""The stages called as they are, without Ray: seeds, and who is to blame in a batch."""
 
-import io
 import random
 from hashlib import sha256
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from PIL import Image
 
 from alignhmr.deployments.labeling.guard import Guard
 from alignhmr.deployments.labeling.people import FindPeople
 from alignhmr.deployments.labeling.reading import READ_SCHEMA
 from alignhmr.deployments.labeling.recovering import Recover, Score, person_seed
 from alignhmr.deployments.labeling.schema import rows_from_table, table_from_rows
-from alignhmr.deployments.shown import crop_jpeg
 
 
 class HereLedger:
@@ -88,25 +83,3 @@ def test_seeds_differ_by_run_picture_and_person_and_fit_into_a_column():
 
 def test_a_seed_is_for_ever():
     assert person_seed(0, "ab" * 32, 1) == 3873451149270256970
-
-
-@given(
-    st.tuples(*[st.floats(-500, 1500)] * 4),
-    st.sampled_from([(1, 1), (3, 700), (640, 480), (5000, 20)]),
-    st.sampled_from([56, 448]),
-)
-def test_a_crop_is_always_a_small_whole_jpeg(box, size, side):
-    pixels = np.zeros((size[1], size[0], 3), np.uint8)
-    with Image.open(io.BytesIO(crop_jpeg(pixels, np.array(box), side))) as image:
-        image.load()
-        assert image.format == "JPEG"
-        assert 28 <= min(image.size) and max(image.size) <= max(side, 28)
-
-
-def test_a_crop_shows_the_person_with_a_margin():
-    pixels = np.zeros((400, 400, 3), np.uint8)
-    pixels[100:300, 150:250] = 255
-    with Image.open(io.BytesIO(crop_jpeg(pixels, np.array([150, 100, 250, 300]), 1000))) as image:
-        assert image.size == (150, 250)
-        grey = np.asarray(image.convert("L"))
-    assert grey[125, 75] > 250 and grey[10, 75] < 5 and grey[125, 10] < 5
