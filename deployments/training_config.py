@@ -259,6 +259,7 @@ class _Captioner(_Shared):
     model: _CaptionerSizes
     drawn: bool
     texts: bool
+    seen: float = Field(ge=0)
     rank: int = Field(ge=0)
     alpha: PositiveFloat
     augmentation: _Augmentation
@@ -271,6 +272,7 @@ class _Captioner(_Shared):
             model=StarterVlmConfig(**self.model.model_dump()),
             drawn=self.drawn,
             texts=self.texts,
+            seen=self.seen,
             low_rank=LowRank(self.rank, self.alpha) if self.rank and tuned else None,
             augmentation=AugmentationConfig(**self.augmentation.model_dump()),
             sightings=self.sightings,

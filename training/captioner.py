@@ -2,10 +2,14 @@
 
 An answer's facts are posecodes of the true joints (``language/posecodes.py``). Parts of which nothing can be seen, and
 facts that have no meaning, are answered "unknown". The loss is the cross-entropy of the answer's tokens alone.
+
+Left to that loss, a new model first learns which answers are frequent and which facts go together, and for a long time
+nothing makes it look: 12,000 people taught it no more than a black picture would. So while it is new, what its eyes
+make of a picture must tell the same facts by itself (``Taught``), through a layer that isn't shipped.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -106,10 +110,13 @@ class CaptionBatch:
 
     inputs: dict[str, Tensor]
     labels: Int[Tensor, "people tokens"]
+    codes: Int[Tensor, "people asked"] | None = None
+    """What is true, in the order of ``ASKED``; ``IGNORED`` where it isn't told."""
 
     def to(self, device: str | torch.device) -> "CaptionBatch":
         moved = {name: value.to(device) for name, value in self.inputs.items()}
-        return CaptionBatch(moved, self.labels.to(device))
+        codes = None if self.codes is None else self.codes.to(device)
+        return CaptionBatch(moved, self.labels.to(device), codes)
 
 
 @dataclass(frozen=True)
@@ -125,8 +132,10 @@ class CaptionBatches:
 
     def __call__(self, k: int) -> CaptionBatch:
         people = self.people(k)
-        answers = Truths.of(people).answers(texts=self.texts)
-        return caption_batch(self.processor, pictures_of(people, self.side, draw=self.draw), answers)
+        truths, pictures = Truths.of(people), pictures_of(people, self.side, draw=self.draw)
+        codes = np.where(truths.told, truths.codes, IGNORED)[:, ASKED]
+        batch = caption_batch(self.processor, pictures, truths.answers(texts=self.texts))
+        return replace(batch, codes=torch.from_numpy(codes))
 
 
 def caption_batch(
@@ -160,23 +169,62 @@ def conversation(processor: Any, answer: str | None) -> str:
     return begun if answer is None else begun + answer + processor.tokenizer.eos_token
 
 
+class Taught(nn.Module):
+    """A new model, and a layer that tells the facts from what its eyes make of a picture, all of one size."""
+
+    def __init__(self, model: Any, picture_tokens: int) -> None:
+        super().__init__()
+        self.model = model
+        width = picture_tokens * model.config.text_config.hidden_size
+        self.sizes = [len(FACTS[index].scale.names) for index in ASKED]
+        self.facts = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, sum(self.sizes)))
+
+    def forward(self, **inputs: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Logits of the tokens, and those of each fact's categories."""
+        seen: list[Any] = []
+        hook = self.model.model.visual.register_forward_hook(lambda _, __, made: seen.append(made))
+        try:
+            logits = self.model(**inputs).logits
+        finally:
+            hook.remove()
+        # By picture, or of all in a row; as they are, or in an object beside others.
+        [made] = seen
+        made = getattr(made, "pooler_output", made)
+        tokens = made if isinstance(made, Tensor) else torch.cat(tuple(made))
+        people = len(inputs["input_ids"])
+        return logits, list(self.facts(tokens.reshape(people, -1)).split(self.sizes, 1))
+
+
 class CaptionStep(nn.Module):
     """The loss of one batch."""
 
-    def __init__(self, model: nn.Module, precision: Precision = "fp32") -> None:
+    def __init__(self, model: nn.Module, precision: Precision = "fp32", seen: float = 1.0) -> None:
+        """``seen`` weighs the facts of a ``Taught`` model."""
         super().__init__()
-        self.model, self._precision = model, precision
+        self.model, self._precision, self._seen = model, precision, seen
 
     def forward(self, batch: CaptionBatch, number: int) -> tuple[Tensor, dict[str, float]]:
-        """Mean cross-entropy a token, and how many tokens would have been right (``accuracy``)."""
+        """Mean cross-entropy a token, and how many tokens would have been right (``accuracy``); ``seen`` is that of the
+        facts told by the eyes alone."""
         del number  # nothing is drawn
         inputs, labels = batch.inputs, batch.labels
         with torch.autocast(labels.device.type, torch.bfloat16, enabled=self._precision == "bf16"):
-            logits = self.model(**inputs).logits
+            made = self.model(**inputs)
+        logits, facts = made if isinstance(made, tuple) else (made.logits, [])
         learned = labels[:, 1:] != IGNORED
         predicted, wanted = logits[:, :-1][learned].float(), labels[:, 1:][learned]
         loss = nn.functional.cross_entropy(predicted, wanted)
-        return loss, {"accuracy": float((predicted.argmax(-1) == wanted).float().mean())}
+        told = {"accuracy": float((predicted.argmax(-1) == wanted).float().mean())}
+        if facts:
+            assert batch.codes is not None
+            seen = [
+                nn.functional.cross_entropy(fact.float(), codes, ignore_index=IGNORED)
+                for fact, codes in zip(facts, batch.codes.T, strict=True)
+                if (codes != IGNORED).any()
+            ]
+            told["seen"] = float(torch.stack(seen).mean().detach())
+            loss = loss + self._seen * torch.stack(seen).mean()
+        return loss, told
 
 
 @torch.no_grad()

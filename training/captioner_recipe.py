@@ -22,6 +22,8 @@ class CaptionerRecipe:
     """Whether the detector's keypoints are drawn into the pictures, in training and ever after."""
     texts: bool = False
     """Whether the parts' free texts are learned, too; the starter's stay empty."""
+    seen: float = 1.0
+    """Weight of the facts that a new model's eyes must tell by themselves while it learns."""
     low_rank: LowRank | None = None
     """Of the change of a model to begin with; None teaches all its weights."""
     poses: PoseMix = field(default_factory=PoseMix)

@@ -14,7 +14,7 @@ from torch import nn
 
 from alignhmr.core.body.model import BodyModel
 from alignhmr.core.checkpoints import CheckpointInfo
-from alignhmr.core.language.starter_vlm import starter_processor, starter_vlm
+from alignhmr.core.language.starter_vlm import CELL_PX, starter_processor, starter_vlm
 from alignhmr.core.language.vlm_folder import (
     KIND,
     load_vlm,
@@ -28,7 +28,7 @@ from alignhmr.core.synthetic.observations import Observations, ObservationSample
 from alignhmr.training.augmentation import AS_IT_IS, observe
 from alignhmr.training.base_batches import MixedBatches, ObservationBatches, PictureBatches
 from alignhmr.training.base_run import data_of, opened, samplers
-from alignhmr.training.captioner import CaptionBatch, CaptionBatches, CaptionStep, evaluate
+from alignhmr.training.captioner import CaptionBatch, CaptionBatches, CaptionStep, Taught, evaluate
 from alignhmr.training.captioner_recipe import CaptionerRecipe
 from alignhmr.training.course import Course, Judged
 from alignhmr.training.forms import halved
@@ -132,7 +132,12 @@ class CaptionerRun:
             if recipe.low_rank is not None:
                 # What follows the last layer stays: it may share its weights with the first.
                 adapt(model.model, recipe.low_rank, self.seed)  # pyright: ignore[reportArgumentType]
-            return Trainer(model, model.parameters(), recipe.loop), CaptionStep(model, recipe.precision)
+            elif self.init is None and recipe.seen:
+                torch.manual_seed(self.seed)
+                model = Taught(model, (recipe.model.picture_px // CELL_PX) ** 2).to(place.device)
+            return Trainer(model, model.parameters(), recipe.loop), CaptionStep(
+                model, recipe.precision, recipe.seen
+            )
 
         def judge(model: nn.Module, people: int, hypotheses: int) -> Judged:
             del hypotheses  # one answer for each
@@ -174,6 +179,7 @@ class VlmFolder:
     suffix = ""
 
     def shipped(self, module: nn.Module) -> nn.Module:
+        module = module.model if isinstance(module, Taught) else module
         model = type(module)(module.config)  # pyright: ignore[reportCallIssue]
         state = merged(module)
         model.load_state_dict(halved(state) if self.rounded else state)

@@ -53,7 +53,7 @@ class StarterVlmConfig:
     """Side of the pictures; a multiple of ``CELL_PX``."""
     vision_width: int = 128
     """Multiples of 32, as is ``width``."""
-    vision_blocks: int = 4
+    vision_blocks: int = 3
     vision_feed: int = 3
     """Times as wide as the rest."""
     width: int = 160

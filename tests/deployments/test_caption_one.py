@@ -95,7 +95,9 @@ def test_text_says_who_and_what_was_wrong(tiny_vlm, photos, tmp_path):
     assert lines[0] == "walker.jpg person 0"
     assert lines[-1].split()[0] in REASONS
     with Image.open(tmp_path / "walker-0.jpg") as shown:
-        assert shown.height == 448 > shown.width, "as they are, by a model that nobody says how to show people to"
+        assert shown.height == 448 > shown.width, (
+            "as they are, by a model that nobody says how to show people to"
+        )
 
 
 @pytest.mark.parametrize(

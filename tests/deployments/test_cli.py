@@ -16,8 +16,8 @@ from alignhmr.deployments import cli
 RUNNER = CliRunner()
 COMMANDS = [
     "label", "synth", "prepare", "serve", "predict", "demo", "assets", "improve", "find", "caption", "train base",
-    "train scorer", "train text-pose", "train captioner", "train dpo", "train group", "train sft", "body import", "body export",
-    "rows count", "rows show", "rows disagreements", "rows export",
+    "train scorer", "train text-pose", "train captioner", "train dpo", "train group", "train sft", "body import",
+    "body export", "rows count", "rows show", "rows disagreements", "rows export",
 ]  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""`alignhmr train base|scorer|captioner`: what is refused before anything runs, when a run goes on, and all of it on Ray."""
+"""`alignhmr train base|scorer|captioner`: what is refused before anything, when a run goes on, all of it on Ray."""
 
 import io
 import json
@@ -318,7 +318,5 @@ def test_a_captioner_is_taught_by_two_workers_and_then_tuned(teach, ray_session,
     again = teach(
         out=tmp_path / "tuned", init=str(folder), recipe={"rank": 2, "texts": True}, console=console
     )
-    assert (
-        read_folder_info(Path(again["checkpoint"])).recipe["init"] == f"captioner-starter:{made['sha256']}"
-    )
+    assert read_folder_info(Path(again["checkpoint"])).recipe["init"] == f"captioner-starter:{made['sha256']}"
     assert again["sha256"] != made["sha256"]

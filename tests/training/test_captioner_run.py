@@ -12,6 +12,7 @@ from alignhmr.core.language.starter_vlm import StarterVlmConfig
 from alignhmr.core.language.vlm_folder import load_vlm, read_folder_info, shown_to, weights_digest
 from alignhmr.core.synthetic.motion import load_clips
 from alignhmr.deployments import torchvision_shim
+from alignhmr.training import captioner
 from alignhmr.training.captioner_recipe import CaptionerRecipe
 from alignhmr.training.captioner_run import CaptionerPlan
 from alignhmr.training.loop import LoopConfig
@@ -32,6 +33,12 @@ RECIPE = CaptionerRecipe(
 @pytest.fixture(scope="module", autouse=True)
 def _torchvision():
     torchvision_shim.install()
+
+
+@pytest.fixture(autouse=True)
+def _short_answers(monkeypatch):
+    """Weights of a few steps never end an answer; the length of a whole one is enough to be judged by."""
+    monkeypatch.setattr(captioner, "_LONGEST_ANSWER", 40)
 
 
 @pytest.fixture(scope="module")

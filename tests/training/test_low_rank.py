@@ -10,7 +10,7 @@ from torch import nn
 from alignhmr.core.diffusion.model import BaseModel, BaseModelConfig
 from alignhmr.core.errors import InputError
 from alignhmr.training.data import read_labels
-from alignhmr.training.low_rank import LowRank, adapt, merge
+from alignhmr.training.low_rank import LowRank, adapt, merge, merged
 from alignhmr.training.preference import PreferenceObjective
 from alignhmr.training.preference_batches import preference_batches
 
@@ -64,10 +64,29 @@ def test_merged_is_an_ordinary_module_that_answers_the_same():
     assert torch.linalg.matrix_rank(by_hand - network().get_parameter("0.weight"), rtol=1e-4) == 2
 
 
+def test_what_merging_would_leave_can_be_had_of_a_module_that_learns_on():
+    module, x = network(), torch.randn(5, 12)
+    adapt(module, LowRank(rank=2))
+    average = copy.deepcopy(learned(module))
+    for adapted in (average, module):
+        before, names = adapted(x), [name for name, _ in adapted.named_parameters()]
+        state = merged(adapted)
+        plain = network()
+        plain.load_state_dict(state)
+        assert torch.equal(plain(x), before)
+        assert torch.equal(adapted(x), before) and [name for name, _ in adapted.named_parameters()] == names
+        learned(adapted)
+        assert torch.equal(plain(x), before) and not torch.equal(adapted(x), before)
+        plain.load_state_dict(state)
+        assert torch.equal(plain(x), before), "what was had doesn't learn"
+
+
 def test_a_module_that_was_not_adapted_stays_as_it_is():
     module = network()
     merge(module)
     assert all(torch.equal(a, b) for a, b in zip(module.parameters(), network().parameters(), strict=True))
+    assert merged(module).keys() == module.state_dict().keys()
+    assert all(torch.equal(value, network().state_dict()[name]) for name, value in merged(module).items())
 
 
 def test_the_seed_decides_where_it_begins():

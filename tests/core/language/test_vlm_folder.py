@@ -97,7 +97,7 @@ def test_folders_of_others_say_nothing_and_broken_ones_are_refused(parts, tmp_pa
         shown_to(tmp_path / "mine")
     other = asdict(INFO) | {"nobody_knows": 1}
     (tmp_path / "mine" / ABOUT).write_text(json.dumps(other))
-    with pytest.raises(CompatibilityError, match="isn't one of ours: .*nobody_knows"):
+    with pytest.raises(CompatibilityError, match=r"isn't one of ours: .*nobody_knows"):
         read_folder_info(tmp_path / "mine")
     (tmp_path / "mine" / ABOUT).write_text("[]")
     with pytest.raises(CompatibilityError, match="of another version"):
@@ -122,9 +122,10 @@ def test_folders_of_others_say_nothing_and_broken_ones_are_refused(parts, tmp_pa
     ids=["no model", "no weights", "garbage", "cut short", "no JSON", "no processor"],
 )
 def test_a_model_that_can_not_be_used_is_told_in_one_sentence(parts, tmp_path, spoil):
-    save_vlm(tmp_path / "mine", *parts, INFO, torch.float16)
+    model, processor = parts
+    save_vlm(tmp_path / "mine", model, processor, INFO, torch.float16)
     spoil(tmp_path / "mine")
-    with pytest.raises(CaptionerError, match="can't be used: .*; download it again") as caught:
+    with pytest.raises(CaptionerError, match=r"can't be used: .*; download it again") as caught:
         load_vlm(tmp_path / "mine")
     assert "\n" not in str(caught.value)
 
