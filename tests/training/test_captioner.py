@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from alignhmr.core.language.captions import UNKNOWN, answered, parse
+from alignhmr.core.language.captions import UNKNOWN, answer_of, answered, parse
 from alignhmr.core.language.facts import BY_NAME, FACTS, PARTS
 from alignhmr.core.language.posecodes import moot, posecodes
-from alignhmr.core.language.starter_vlm import StarterVlmConfig, starter_processor, starter_vlm
+from alignhmr.core.language.starter_vlm import CELL_PX, StarterVlmConfig, starter_processor, starter_vlm
 from alignhmr.core.synthetic.motion import load_clips
 from alignhmr.core.synthetic.poses import PoseMix
 from alignhmr.deployments import torchvision_shim
@@ -22,6 +22,7 @@ from alignhmr.training.captioner import (
     IGNORED,
     CaptionBatches,
     CaptionStep,
+    Taught,
     Truths,
     answers_about,
     caption_batch,
@@ -37,6 +38,7 @@ TINY = StarterVlmConfig(
     56, vision_width=32, vision_blocks=1, vision_feed=2, width=64, blocks=2, feed_forward=128
 )
 SIDE = TINY.picture_px
+CELLS = (SIDE // CELL_PX) ** 2
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -96,6 +98,42 @@ def test_the_loss_is_the_mean_over_the_answers_tokens(processor, people):
                 right.append(int(chances[row, place - 1].argmax()) == wanted)
     assert float(loss.detach()) == pytest.approx(np.mean(losses), rel=1e-4)
     assert told["accuracy"] == pytest.approx(np.mean(right)) and 0.25 < np.mean(right) < 0.45
+
+
+def test_eyes_tell_the_facts_of_their_own_picture_alone(processor, people):
+    model = Taught(starter_vlm(TINY), CELLS).eval()
+    pictures = pictures_of(people, SIDE, draw=True)
+    batch = caption_batch(processor, pictures, Truths.of(people).answers())
+    with torch.no_grad():
+        logits, facts = model(**batch.inputs)
+        assert torch.equal(logits, model.model(**batch.inputs).logits)
+        assert [len(fact[0]) for fact in facts] == [len(FACTS[index].scale.names) for index in ASKED]
+        for row in (0, 7):
+            other = caption_batch(processor, pictures[row : row + 1], [answer_of({})])
+            _, alone = model(**other.inputs)
+            torch.testing.assert_close([fact[row : row + 1] for fact in facts], alone)
+            assert not torch.allclose(facts[0][row], facts[0][row + 1], atol=1e-3)
+
+
+def test_what_eyes_tell_is_weighed_and_only_where_it_is_true(processor, simulated):
+    batch = CaptionBatches(ObservationBatches(simulated, 6, 7), processor, SIDE, True, False)(0)
+    truths = Truths.of(ObservationBatches(simulated, 6, 7)(0))
+    assert batch.codes is not None and batch.codes.shape == (6, len(ASKED))
+    known = truths.told[:, ASKED]
+    assert (batch.codes.numpy()[known] == truths.codes[:, ASKED][known]).all()
+    assert (batch.codes.numpy()[~known] == IGNORED).all() and not known.all()
+    torch.manual_seed(0)
+    model = Taught(starter_vlm(TINY), CELLS).eval()
+    with torch.no_grad():
+        chances = [fact.double().log_softmax(-1) for fact in model(**batch.inputs)[1]]
+        facts = []
+        for column, fact in enumerate(chances):
+            told = [-float(fact[row, batch.codes[row, column]]) for row in np.flatnonzero(known[:, column])]
+            facts += [np.mean(told)] if told else []
+        answers, _ = CaptionStep(model.model)(batch, 0)
+        loss, values = CaptionStep(model, seen=0.5)(batch, 0)
+    assert values["seen"] == pytest.approx(np.mean(facts), rel=1e-4)
+    assert float(loss) == pytest.approx(float(answers) + 0.5 * np.mean(facts), rel=1e-4)
 
 
 def test_hidden_parts_and_facts_without_meaning_are_unknown(people):

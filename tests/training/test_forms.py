@@ -11,6 +11,7 @@ from alignhmr.core.diffusion.model import BaseModel, BaseModelConfig
 from alignhmr.core.errors import CompatibilityError
 from alignhmr.core.language.starter_vlm import StarterVlmConfig, starter_processor, starter_vlm
 from alignhmr.deployments import torchvision_shim
+from alignhmr.training.captioner import Taught
 from alignhmr.training.captioner_run import VlmFolder
 from alignhmr.training.forms import Form, OneFile, halved, info_at, remove
 from alignhmr.training.low_rank import LowRank, adapt
@@ -87,6 +88,12 @@ def test_a_file_of_another_body_is_refused(body, tmp_path):
     OneFile("base", BLIND, "f" * 64).write(tmp_path / "x.safetensors", BaseModel(BLIND), info, half=True)
     with pytest.raises(CompatibilityError):
         OneFile("base", BLIND, body.digest).read(tmp_path / "x.safetensors")
+
+
+def test_the_layer_beside_a_new_model_is_not_shipped(processor):
+    form, model = VlmFolder(processor, rounded=True), starter_vlm(TINY)
+    taught = form.shipped(Taught(model, 4))
+    assert same(state_of(taught), state_of(form.shipped(model))) and type(taught) is type(model)
 
 
 def test_a_tuned_model_is_shipped_merged_as_exact_as_it_was_and_learns_on(processor, tmp_path):
