@@ -1,6 +1,7 @@
 """``alignhmr demo``: label, train and serve in a row on real video frames, and a report of what came of it."""
 
 import datetime
+import importlib.util
 import json
 import logging
 import shutil
@@ -91,7 +92,9 @@ def _claim(out: Path) -> None:
 def _label(out: Path, console: Console) -> dict[str, Any]:
     from alignhmr.deployments.labeling.command import run as label
 
-    return label(out / "photos", out / "rows", console=console)
+    # The vision-language model that ships, where vLLM is installed: else the pose speaks for itself.
+    captioner = "vllm:starter" if importlib.util.find_spec("vllm") is not None else None
+    return label(out / "photos", out / "rows", captioner=captioner, console=console)
 
 
 def _train(out: Path, console: Console) -> dict[str, Any]:
