@@ -76,9 +76,9 @@ def run(
     finder = load_detector(detector, device, threads=own_threads())
     told: list[dict[str, Any]] = []
     lost: list[InputError] = []
-    for photo in photos:
+    for number, photo in enumerate(photos):
         try:
-            told += _photo(vlm, finder, photo, max_tokens, keep)
+            told += _photo(vlm, finder, number, photo, max_tokens, keep)
         except InputError as error:
             lost.append(error)
             if len(photos) > 1:
@@ -97,7 +97,7 @@ def run(
 
 
 def _photo(
-    vlm: OnePicture, finder: Any, photo: Path, max_tokens: int, keep: Path | None
+    vlm: OnePicture, finder: Any, number: int, photo: Path, max_tokens: int, keep: Path | None
 ) -> list[dict[str, Any]]:
     try:
         picture = decode(photo.read_bytes())
@@ -111,7 +111,7 @@ def _photo(
         jpeg = shown_jpeg(picture, person, vlm.shown)
         if keep is not None:
             keep.mkdir(parents=True, exist_ok=True)
-            (keep / f"{photo.stem}-{index}.jpg").write_bytes(jpeg)
+            (keep / f"{number}-{photo.stem}-{index}.jpg").write_bytes(jpeg)
         said = vlm.caption(jpeg, max_tokens=max_tokens)
         told.append({"photo": photo.name, "person": index, **asdict(said)})
     return told

@@ -222,8 +222,10 @@ class CaptionStep(nn.Module):
                 for fact, codes in zip(facts, batch.codes.T, strict=True)
                 if (codes != IGNORED).any()
             ]
-            told["seen"] = float(torch.stack(seen).mean().detach())
-            loss = loss + self._seen * torch.stack(seen).mean()
+            # A worker's few people may show nothing that can be told; its gradients must be there all the same.
+            by_eyes = torch.stack(seen).mean() if seen else torch.cat(facts, 1).sum() * 0
+            told["seen"] = float(by_eyes.detach())
+            loss = loss + self._seen * by_eyes
         return loss, told
 
 

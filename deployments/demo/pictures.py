@@ -125,7 +125,9 @@ def _person_card(person: LabelledPerson, color: tuple[int, int, int], scale: flo
         joint_spread_mm=recovery.joint_spread_mm,
         joints_px=pixels * scale,
         captions=captions,
-        caption_source="the pose itself" if source == "pose" else source.replace("vlm:", "the vision-language model "),
+        caption_source="the pose itself"
+        if source == "pose"
+        else source.replace("vlm:", "the vision-language model "),
     )
 
 

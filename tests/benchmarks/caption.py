@@ -107,6 +107,7 @@ def in_pipeline(model: str, count: int) -> dict[str, float]:
     start_ray()
     people = ray.data.from_arrow(tables)
     came, rows, whole = [], [], 0
+    batch: Any
     for batch in captioner.before_recovery(people).iter_batches(
         batch_size=None, batch_format="pyarrow", prefetch_batches=0
     ):

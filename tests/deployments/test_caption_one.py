@@ -81,8 +81,8 @@ def test_what_can_not_be_used_costs_itself_alone(taught, photos, tmp_path):
     assert told["reason"] in REASONS and told["detail"]
     for words in ("nobody was found in", "broken.jpg: ", "missing.jpg can't be read: No such file"):
         assert words in done.stderr
-    assert [path.name for path in kept.iterdir()] == ["walker-0.jpg"]
-    with Image.open(kept / "walker-0.jpg") as shown:
+    assert [path.name for path in kept.iterdir()] == ["0-walker-0.jpg"]
+    with Image.open(kept / "0-walker-0.jpg") as shown:
         assert shown.size == (56, 56)
         pixels = np.asarray(shown).astype(int)
     assert (np.ptp(pixels, axis=-1) > 120).any(), "no such colour is in the frame, but in what is drawn"
@@ -94,7 +94,7 @@ def test_text_says_who_and_what_was_wrong(tiny_vlm, photos, tmp_path):
     lines = done.stdout.splitlines()
     assert lines[0] == "walker.jpg person 0"
     assert lines[-1].split()[0] in REASONS
-    with Image.open(tmp_path / "walker-0.jpg") as shown:
+    with Image.open(tmp_path / "0-walker-0.jpg") as shown:
         assert shown.height == 448 > shown.width, (
             "as they are, by a model that nobody says how to show people to"
         )
