@@ -81,8 +81,8 @@ def test_what_can_not_be_used_costs_itself_alone(taught, photos, tmp_path):
     assert told["reason"] in REASONS and told["detail"]
     for words in ("nobody was found in", "broken.jpg: ", "missing.jpg can't be read: No such file"):
         assert words in done.stderr
-    assert [path.name for path in kept.iterdir()] == ["0-walker-0.jpg"]
-    with Image.open(kept / "0-walker-0.jpg") as shown:
+    assert [path.name for path in kept.iterdir()] == ["1-walker-0.jpg"]
+    with Image.open(kept / "1-walker-0.jpg") as shown:
         assert shown.size == (56, 56)
         pixels = np.asarray(shown).astype(int)
     assert (np.ptp(pixels, axis=-1) > 120).any(), "no such colour is in the frame, but in what is drawn"
