@@ -15,7 +15,8 @@ from rich.console import Console
 
 from alignhmr.core.errors import InputError, NoPersonError
 from alignhmr.core.language.captions import AGAIN, PROMPT, ParsedCaption, parse
-from alignhmr.core.language.vlm_folder import Shown, load_vlm, resolve_vlm, shown_to
+from alignhmr.core.language.shown import Shown
+from alignhmr.core.language.vlm_folder import load_vlm, resolve_vlm, shown_to
 from alignhmr.core.perception.detector import load_detector, own_threads
 from alignhmr.core.perception.images import decode
 from alignhmr.deployments import torchvision_shim

@@ -5,7 +5,7 @@ import io
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from alignhmr.core.language.vlm_folder import Shown
+from alignhmr.core.language.shown import Shown
 from alignhmr.core.perception.drawings import drawn_person
 from alignhmr.core.perception.views import with_views
 from alignhmr.core.records import Person, Picture

@@ -108,16 +108,6 @@ def part_checks(
     return total / np.maximum(count, 1), count
 
 
-@dataclass(frozen=True)
-class WordRule:
-    """What a caption may do in mining."""
-
-    veto_below: float = 0.1
-    """A hypothesis with a part that agrees less is no winner; 0 vetoes nobody."""
-    tie_within: float = 0.1
-    """Scores that are nearer than this may change places."""
-
-
 def vetoed(
     found: Agreement, *, below: float = 0.1, parts: int = 1, overall: float = 0.0
 ) -> Bool[np.ndarray, "hyps"]:

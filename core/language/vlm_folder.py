@@ -7,7 +7,7 @@ how people are to be shown to it. Folders of others have none; they are shown pe
 import hashlib
 import json
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,19 +17,10 @@ from torch import nn
 
 from alignhmr.core.checkpoints import FORMAT_VERSION, SHIPPED, CheckpointInfo
 from alignhmr.core.errors import CaptionerError, CompatibilityError, InputError
+from alignhmr.core.language.shown import Shown
 
 ABOUT = "alignhmr.json"
 KIND = "captioner"
-
-
-@dataclass(frozen=True)
-class Shown:
-    """How people are shown to a model."""
-
-    drawn: bool
-    """With the detector's keypoints drawn in (``perception/drawings.py``)."""
-    picture_px: int
-    """Side of the square, where they are drawn."""
 
 
 def shown_to(folder: Path) -> Shown | None:

@@ -34,6 +34,16 @@ class MiningRule:
 
 
 @dataclass(frozen=True)
+class WordRule:
+    """What a caption may do in mining (``language/agreement.py``)."""
+
+    veto_below: float = 0.1
+    """A hypothesis with a part that agrees less is no winner; 0 vetoes nobody."""
+    tie_within: float = 0.1
+    """Scores that are nearer than this may change places."""
+
+
+@dataclass(frozen=True)
 class Abstention:
     """Nothing was made, and why: ``too_few``, ``non_finite``, ``vetoed``, ``unreliable`` or ``no_margin``."""
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import pyarrow as pa
 
-from alignhmr.core.language.vlm_folder import Shown
+from alignhmr.core.language.shown import Shown
 from alignhmr.core.language.writing import caption_from_joints
 from alignhmr.deployments.labeling.config import LabelConfig
 from alignhmr.deployments.labeling.schema import rows_from_table, with_columns

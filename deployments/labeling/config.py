@@ -9,9 +9,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, IPvAnyNetwork, PositiveInt, model_validator
 
-from alignhmr.core.language.agreement import WordRule
-from alignhmr.core.language.vlm_folder import Shown
-from alignhmr.core.scoring.preference import MiningRule
+from alignhmr.core.language.shown import Shown
+from alignhmr.core.scoring.preference import MiningRule, WordRule
 from alignhmr.deployments.labeling.fetching import Fetcher
 from alignhmr.deployments.presets import load_settings
 

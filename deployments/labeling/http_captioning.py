@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from alignhmr.core.errors import CaptionerError
 from alignhmr.core.language.captions import AGAIN, SCHEMA, parse
-from alignhmr.core.language.vlm_folder import Shown
+from alignhmr.core.language.shown import Shown
 from alignhmr.deployments.labeling.config import Captions, Http, Resources
 from alignhmr.deployments.labeling.model_captions import as_it_is, caption_with, question, skip_mark
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 from ray.actor import ActorHandle
 
 from alignhmr.core.errors import AlignhmrError
-from alignhmr.core.language.vlm_folder import Shown
+from alignhmr.core.language.shown import Shown
 from alignhmr.core.records import Person, Picture
 from alignhmr.deployments.labeling.counting import counting
 from alignhmr.deployments.labeling.failures import failure
@@ -21,7 +21,6 @@ from alignhmr.deployments.labeling.reading import claim_rows, read_one
 from alignhmr.deployments.labeling.rows import person_columns
 from alignhmr.deployments.labeling.schema import caption_fields, picture_fields, table_from_rows
 from alignhmr.deployments.labeling.sources import Entry
-from alignhmr.deployments.shown import shown_jpeg
 
 log = logging.getLogger(__name__)
 
@@ -113,6 +112,8 @@ class FindPeople:
                 "mask_box_px": person.mask_box_px,
             }
         if self.shown is not None:
+            from alignhmr.deployments.shown import shown_jpeg
+
             columns["crop_jpeg"] = shown_jpeg(picture, person, self.shown)
         return columns
 

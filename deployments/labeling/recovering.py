@@ -14,12 +14,9 @@ import numpy as np
 import pyarrow as pa
 from ray.actor import ActorHandle
 
-from alignhmr.core.language.agreement import WordRule, tie_broken
-from alignhmr.core.language.agreement import vetoed as vetoed_by
 from alignhmr.core.records import Recovery, drawn
-from alignhmr.core.scoring.preference import Abstention, MiningRule, mine_pairs
+from alignhmr.core.scoring.preference import Abstention, MiningRule, WordRule, mine_pairs
 from alignhmr.deployments.labeling.counting import counting
-from alignhmr.deployments.labeling.disagreement import agreement_of
 from alignhmr.deployments.labeling.failures import failure
 from alignhmr.deployments.labeling.guard import Guard
 from alignhmr.deployments.labeling.models import Models
@@ -170,6 +167,10 @@ class Score(_PersonStage):
         return columns | self._preferences(row, recovery)
 
     def _preferences(self, row: Row, recovery: Recovery) -> Columns:
+        from alignhmr.core.language.agreement import tie_broken
+        from alignhmr.core.language.agreement import vetoed as vetoed_by
+        from alignhmr.deployments.labeling.disagreement import agreement_of
+
         vetoed, hyps = dict(self.recoverer.vetoes(recovery)), recovery.hypotheses
         scores, columns = hyps.scores, Columns()
         if (found := agreement_of(row, hyps.joints_cam_m)) is not None:

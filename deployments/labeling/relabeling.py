@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from ray.actor import ActorHandle
 
 from alignhmr.core.errors import CompatibilityError, InputError
-from alignhmr.core.language.vlm_folder import Shown
+from alignhmr.core.language.shown import Shown
 from alignhmr.core.scoring.cleaning import CleaningRule, clean, judged_mm, off_mm, standing_m
 from alignhmr.core.scoring.confidence import ErrorConfidence
 from alignhmr.deployments.labeling.captioning import KEPT

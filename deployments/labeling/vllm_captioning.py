@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from alignhmr.core.errors import CaptionerError
 from alignhmr.core.language.captions import SCHEMA
-from alignhmr.core.language.vlm_folder import Shown, resolve_vlm, shown_to
+from alignhmr.core.language.shown import Shown
+from alignhmr.core.language.vlm_folder import resolve_vlm, shown_to
 from alignhmr.deployments.labeling.config import Captions, Resources
 from alignhmr.deployments.labeling.model_captions import as_it_is, caption_with, question, skip_mark
 from alignhmr.deployments.labeling.vlm_sizes import QWEN3_VL

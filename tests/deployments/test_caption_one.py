@@ -15,7 +15,8 @@ from typer.testing import CliRunner
 from alignhmr.core.checkpoints import CheckpointInfo
 from alignhmr.core.errors import CaptionerError, ImageError, InputError, NoPersonError
 from alignhmr.core.language.captions import AGAIN, REASONS
-from alignhmr.core.language.vlm_folder import ABOUT, Shown
+from alignhmr.core.language.shown import Shown
+from alignhmr.core.language.vlm_folder import ABOUT
 from alignhmr.core.perception.assets import fetch
 from alignhmr.core.perception.video import frames
 from alignhmr.deployments import cli

@@ -13,7 +13,8 @@ from rich.console import Console
 from alignhmr.core.body.model import BodyModel
 from alignhmr.core.checkpoints import file_digest, load_checkpoint, read_info, resolve
 from alignhmr.core.errors import AcceleratorError, CaptionerError, CompatibilityError, InputError, SetupError
-from alignhmr.core.language.vlm_folder import Shown, load_vlm, read_folder_info, shown_to, weights_digest
+from alignhmr.core.language.shown import Shown
+from alignhmr.core.language.vlm_folder import load_vlm, read_folder_info, shown_to, weights_digest
 from alignhmr.deployments import model_training
 from alignhmr.deployments.model_training import Launch, parse_part, run_base, run_captioner, run_scorer
 from alignhmr.training import fit

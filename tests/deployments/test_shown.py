@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from alignhmr.core.language.vlm_folder import Shown
+from alignhmr.core.language.shown import Shown
 from alignhmr.core.perception.drawings import drawn_person
 from alignhmr.core.perception.views import with_views
 from alignhmr.core.records import Person, Picture

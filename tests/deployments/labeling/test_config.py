@@ -5,7 +5,7 @@ from dataclasses import asdict
 import pytest
 
 from alignhmr.core.errors import InputError
-from alignhmr.core.language.vlm_folder import Shown
+from alignhmr.core.language.shown import Shown
 from alignhmr.core.scoring.preference import MiningRule
 from alignhmr.deployments.labeling.config import load_config
 from alignhmr.deployments.presets import preset_names

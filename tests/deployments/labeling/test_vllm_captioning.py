@@ -13,8 +13,9 @@ from alignhmr.core.checkpoints import CheckpointInfo
 from alignhmr.core.errors import CaptionerError
 from alignhmr.core.language.captions import REASONS, SCHEMA, answer_of, asked
 from alignhmr.core.language.facts import PARTS
+from alignhmr.core.language.shown import Shown
 from alignhmr.core.language.starter_vlm import starter_tokenizer
-from alignhmr.core.language.vlm_folder import ABOUT, Shown
+from alignhmr.core.language.vlm_folder import ABOUT
 from alignhmr.deployments.labeling.captioning import make_captioner
 from alignhmr.deployments.labeling.vllm_captioning import VllmCaptioner
 from alignhmr.deployments.labeling.vlm_sizes import QWEN3_VL
