@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from rich.console import Console
 
 from alignhmr.core.body.model import BodyModel
+from alignhmr.core.language.vlm_folder import resolve_vlm
 from alignhmr.core.perception.images import decode
 from alignhmr.deployments.cli_options import invocation
 from alignhmr.deployments.demo import pictures
@@ -93,7 +94,8 @@ def _label(out: Path, console: Console) -> dict[str, Any]:
     from alignhmr.deployments.labeling.command import run as label
 
     # The vision-language model that ships, where vLLM is installed: else the pose speaks for itself.
-    captioner = "vllm:starter" if importlib.util.find_spec("vllm") is not None else None
+    there = importlib.util.find_spec("vllm") is not None and resolve_vlm("starter").is_dir()
+    captioner = "vllm:starter" if there else None
     return label(out / "photos", out / "rows", captioner=captioner, console=console)
 
 
