@@ -17,6 +17,7 @@ from alignhmr.core.checkpoints import CheckpointInfo
 from alignhmr.core.language.starter_vlm import CELL_PX, starter_processor, starter_vlm
 from alignhmr.core.language.vlm_folder import (
     KIND,
+    kept_dtype,
     load_vlm,
     read_folder_info,
     resolve_vlm,
@@ -31,7 +32,7 @@ from alignhmr.training.base_run import data_of, opened, samplers
 from alignhmr.training.captioner import CaptionBatch, CaptionBatches, CaptionStep, Taught, evaluate
 from alignhmr.training.captioner_recipe import CaptionerRecipe
 from alignhmr.training.course import Course, Judged
-from alignhmr.training.forms import halved
+from alignhmr.training.forms import rounded
 from alignhmr.training.held_out import HeldOut
 from alignhmr.training.loop import Step, Trainer
 from alignhmr.training.low_rank import adapt, merged
@@ -110,6 +111,11 @@ class CaptionerRun:
         return load_vlm(resolve_vlm(self.init))[1]
 
     @property
+    def dtype(self) -> torch.dtype:
+        """Of what is shipped: float16, or what the model to begin with came in."""
+        return torch.float16 if self.init is None else kept_dtype(resolve_vlm(self.init))
+
+    @property
     def config(self) -> dict[str, Any]:
         """Of the checkpoint: how people are shown, and what the starter's sizes are."""
         sizes = vars(self.recipe.model) if self.init is None else {}
@@ -147,7 +153,7 @@ class CaptionerRun:
         return Course(
             self.kind, recipe, build, lambda start: self._batches(processor, start, place), judge, self.body,
             self.about, minutes=self.minutes, people=people + recipe.batch_size, pictures=people,
-            form=VlmFolder(processor, self.init is None), config=self.config,
+            form=VlmFolder(processor, self.dtype), config=self.config,
         )  # fmt: skip
 
     def _batches(self, processor: Any, start: int, place: Workplace) -> Iterator[CaptionBatch]:
@@ -173,8 +179,8 @@ class VlmFolder:
     """A folder in Hugging Face's format (``language/vlm_folder.py``)."""
 
     processor: Any
-    rounded: bool
-    """Whether weights are shipped in float16; a model that was begun with keeps the kind that it had."""
+    dtype: torch.dtype
+    """In which weights are shipped."""
 
     suffix = ""
 
@@ -182,12 +188,11 @@ class VlmFolder:
         module = module.model if isinstance(module, Taught) else module
         model = type(module)(module.config)  # pyright: ignore[reportCallIssue]
         state = merged(module)
-        model.load_state_dict(halved(state) if self.rounded else state)
+        model.load_state_dict(rounded(state, self.dtype))
         return model.eval().requires_grad_(False)
 
     def write(self, path: Path, model: nn.Module, info: CheckpointInfo, *, half: bool) -> str:
-        dtype = torch.float16 if half and self.rounded else torch.float32
-        return save_vlm(path, model, self.processor, info, dtype)
+        return save_vlm(path, model, self.processor, info, self.dtype if half else torch.float32)
 
     def read(self, path: Path) -> tuple[nn.Module, CheckpointInfo]:
         return load_vlm(path)[0], read_folder_info(path)

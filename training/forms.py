@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor, nn
 
 from alignhmr.core.checkpoints import CheckpointInfo, load_checkpoint, read_info, save_checkpoint
@@ -45,7 +46,7 @@ class OneFile:
 
     def shipped(self, module: nn.Module) -> nn.Module:
         model = type(module)(self.config)
-        model.load_state_dict(halved(module.state_dict()))
+        model.load_state_dict(rounded(module.state_dict(), torch.float16))
         return model.eval().requires_grad_(False)
 
     def write(self, path: Path, model: nn.Module, info: CheckpointInfo, *, half: bool) -> str:
@@ -58,10 +59,10 @@ class OneFile:
         return path.with_suffix(".md")
 
 
-def halved(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A module's state, rounded to float16."""
+def rounded(state: Mapping[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
+    """A module's state as float32, after it was written as ``dtype``."""
     return {
-        name: value.half().float() if value.is_floating_point() else value for name, value in state.items()
+        name: value.to(dtype).float() if value.is_floating_point() else value for name, value in state.items()
     }
 
 

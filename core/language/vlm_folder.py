@@ -105,6 +105,19 @@ def weights_digest(folder: Path) -> str:
     return digest.hexdigest()
 
 
+def kept_dtype(folder: Path) -> torch.dtype:
+    """In which the folder's weights are, as its configuration says; float32 where it doesn't."""
+    try:
+        config = json.loads((folder / "config.json").read_text())
+    except (OSError, ValueError) as error:
+        raise CaptionerError(
+            f"{folder}/config.json can't be read ({error}); download the model again"
+        ) from error
+    told = config.get("dtype") or config.get("torch_dtype") or "float32"
+    kinds = {"float16": torch.float16, "bfloat16": torch.bfloat16}
+    return kinds.get(str(told), torch.float32)
+
+
 def resolve_vlm(name_or_path: str) -> Path:
     """Folder of a shipped model (``starter``), or the path as it is."""
     shipped = SHIPPED / f"{KIND}-{name_or_path}"

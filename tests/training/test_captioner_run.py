@@ -115,6 +115,10 @@ def test_without_people_it_learns_from_drawings_alone(plan, tmp_path):
 
 def test_a_model_is_tuned_by_a_change_of_low_rank_and_the_rest_stays(plan, tmp_path):
     begun = trained(plan(), tmp_path / "begun")
+    config = begun / "config.json"
+    config.write_text(
+        config.read_text().replace('"float16"', '"float32"')
+    )  # so that the change isn't rounded
     loop = replace(RECIPE.loop, ema_decay=0.0, learning_rate=1e-2)
     recipe = replace(RECIPE, low_rank=LowRank(2, 4.0), loop=loop, texts=True)
     tuned = trained(plan(init=str(begun), recipe=recipe), tmp_path / "tuned")
@@ -125,6 +129,7 @@ def test_a_model_is_tuned_by_a_change_of_low_rank_and_the_rest_stays(plan, tmp_p
     for name in moved:
         change = after[name] - before[name]
         assert change.ndim == 2 and torch.linalg.matrix_rank(change.double(), rtol=1e-4) <= 2, name
+    assert json.loads((tuned / "config.json").read_text())["dtype"] == "float32", "as what it began with"
     info = read_folder_info(tuned)
     assert info.recipe["init"] == f"captioner-tiny:{weights_digest(begun)}"
     assert "began with the weights of `captioner-tiny:" in (tuned / "README.md").read_text()

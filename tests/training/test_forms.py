@@ -13,7 +13,7 @@ from alignhmr.core.language.starter_vlm import StarterVlmConfig, starter_process
 from alignhmr.deployments import torchvision_shim
 from alignhmr.training.captioner import Taught
 from alignhmr.training.captioner_run import VlmFolder
-from alignhmr.training.forms import Form, OneFile, halved, info_at, remove
+from alignhmr.training.forms import Form, OneFile, info_at, remove, rounded
 from alignhmr.training.low_rank import LowRank, adapt
 
 BLIND = BaseModelConfig("none", 32, 24, 1, 24, 1)
@@ -33,7 +33,7 @@ def processor():
 def weights(request, body, processor) -> tuple[Form, torch.nn.Module, CheckpointInfo]:
     """A form, a model of random weights, and what is to be said of it."""
     if request.param == "folder":
-        return VlmFolder(processor, rounded=True), starter_vlm(TINY), CAPTIONER
+        return VlmFolder(processor, torch.float16), starter_vlm(TINY), CAPTIONER
     torch.manual_seed(0)
     info = CheckpointInfo("base", vars(BLIND), body.name, body.digest, {"seed": 3})
     return OneFile("base", BLIND, body.digest), BaseModel(BLIND), info
@@ -55,7 +55,7 @@ def test_what_is_shipped_is_what_is_written_and_read(weights, tmp_path):
     assert not shipped.training and not any(p.requires_grad for p in shipped.parameters())
     digest = form.write(path, shipped, info, half=True)
     read, told = form.read(path)
-    assert same(state_of(read), state_of(shipped)) and same(state_of(shipped), halved(before))
+    assert same(state_of(read), state_of(shipped)) and same(state_of(shipped), rounded(before, torch.float16))
     assert not same(state_of(shipped), before) and same(state_of(model), before)
     assert told == info_at(path) and told.recipe == {"seed": 3} and len(digest) == 64
 
@@ -91,13 +91,13 @@ def test_a_file_of_another_body_is_refused(body, tmp_path):
 
 
 def test_the_layer_beside_a_new_model_is_not_shipped(processor):
-    form, model = VlmFolder(processor, rounded=True), starter_vlm(TINY)
+    form, model = VlmFolder(processor, torch.float16), starter_vlm(TINY)
     taught = form.shipped(Taught(model, 4))
     assert same(state_of(taught), state_of(form.shipped(model))) and type(taught) is type(model)
 
 
 def test_a_tuned_model_is_shipped_merged_as_exact_as_it_was_and_learns_on(processor, tmp_path):
-    form, model = VlmFolder(processor, rounded=False), starter_vlm(TINY)
+    form, model = VlmFolder(processor, torch.float32), starter_vlm(TINY)
     adapt(model.model, LowRank(2))
     with torch.no_grad():
         for parameter in model.parameters():
